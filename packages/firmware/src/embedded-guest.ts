@@ -1,0 +1,17 @@
+import { fileURLToPath } from "node:url";
+
+/**
+ * Path of the embedded guest: an ELF file of at most 64 KiB that boots by Multiboot and by PVH. What it asks of a
+ * machine and which commands it knows is in this package's README.
+ */
+export function embeddedGuestPath(): string {
+  // The same from src/ and from dist/.
+  return fileURLToPath(new URL("../dist/guest.elf", import.meta.url));
+}
+
+/** What the guest prints when it waits for a command. */
+export const EMBEDDED_GUEST_PROMPT = "kvm> ";
+
+/** The ways out of the guest that its command `exits KIND COUNT [all]` knows. */
+export const EXIT_KINDS = ["pio", "mmio", "coalesced", "ioeventfd", "hlt", "cpuid", "msr", "pio-user"] as const;
+export type ExitKind = (typeof EXIT_KINDS)[number];

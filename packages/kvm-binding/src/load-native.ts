@@ -1,0 +1,39 @@
+/** Finds and loads the native part, and teaches it to throw KvmError. */
+import { createRequire } from "node:module";
+import { dirname } from "node:path";
+import { fileURLToPath } from "node:url";
+import { KvmError, type KvmErrorCode } from "./error.js";
+import type { Native } from "./native.d.ts";
+
+// dist/ and src/ are both one folder below the package.
+const packageFolder = dirname(dirname(fileURLToPath(import.meta.url)));
+
+function load(): Native {
+  if (process.platform !== "linux" || process.arch !== "x64") {
+    throw new KvmError(
+      "UNSUPPORTED",
+      "load",
+      0,
+      `KVM needs Linux on x86-64; this is ${process.platform} on ${process.arch}`,
+    );
+  }
+  const require = createRequire(import.meta.url);
+  try {
+    return require("node-gyp-build")(packageFolder) as Native;
+  } catch (cause) {
+    const why = cause instanceof Error ? cause.message : String(cause);
+    throw new KvmError(
+      "UNSUPPORTED",
+      "load",
+      0,
+      `the native part of @tools-kvm/kvm-binding did not load; build it with: npm run build (${why})`,
+      {
+        cause,
+      },
+    );
+  }
+}
+
+export const native: Native = load();
+
+native.setErrorFactory((code, ioctl, errno, detail) => new KvmError(code as KvmErrorCode, ioctl, errno, detail));

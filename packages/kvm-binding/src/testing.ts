@@ -1,0 +1,75 @@
+/** What the tests of this package share: a real-mode guest of a few bytes, and Workers that run the built package. Not exported. */
+import { accessSync, constants } from "node:fs";
+import { Worker } from "node:worker_threads";
+import { type GuestMemory, Kvm, GuestMemory as Memory, type Vcpu, type Vm } from "./index.js";
+
+export const hasKvm = (() => {
+  try {
+    accessSync("/dev/kvm", constants.R_OK | constants.W_OK);
+    return true;
+  } catch {
+    return false;
+  }
+})();
+
+export const NEEDS_KVM = hasKvm ? "" : " (skipped: no /dev/kvm)";
+
+/** Where the guest's code lies and starts. */
+export const CODE = 0x1000;
+export const STACK = 0x8000;
+
+export interface Guest extends Disposable {
+  kvm: Kvm;
+  vm: Vm;
+  memory: GuestMemory;
+  vcpu: Vcpu;
+}
+
+/** A VM with 1 MiB of memory and one vCPU in 16-bit real mode at CODE. `prepare` runs before the vCPU is made. */
+export function realModeGuest(code: ArrayLike<number>, prepare: (vm: Vm) => void = () => {}): Guest {
+  const kvm = Kvm.open();
+  const vm = kvm.createVm();
+  const memory = Memory.create({ sizeBytes: 0x100000 });
+  memory.bytes.set(code, CODE);
+  prepare(vm);
+  vm.setUserMemoryRegion({ slot: 0, guestPhysAddr: 0, memory });
+  const vcpu = vm.createVcpu(0);
+  enterRealMode(vcpu);
+  const close = () => {
+    for (const handle of [vcpu, vm, memory, kvm]) handle.close();
+  };
+  return { kvm, vm, memory, vcpu, [Symbol.dispose]: close };
+}
+
+export function enterRealMode(vcpu: Vcpu, rip = CODE): void {
+  const sregs = vcpu.getSregs();
+  for (const segment of [sregs.cs, sregs.ds, sregs.es, sregs.ss]) segment.assign({ base: 0, selector: 0 });
+  vcpu.setSregs(sregs);
+  vcpu.setRegs({ rip, rsp: STACK, rflags: 2 });
+}
+
+/**
+ * Runs the body of an async function in a Worker, with the built package as `b`, `data` as given and `post` to answer.
+ * Workers cannot load TypeScript, so this is the one place where tests need dist/.
+ */
+export function inWorker(body: string, data: unknown): Worker {
+  const dist = new URL("../dist/index.js", import.meta.url).href;
+  const code = `
+    const { parentPort, workerData: data } = require("node:worker_threads");
+    const post = (message) => parentPort.postMessage(message);
+    import(${JSON.stringify(dist)}).then(async (b) => { ${body} }).catch((error) => post({ error: error.message, code: error.code }));
+  `;
+  return new Worker(code, { eval: true, workerData: data });
+}
+
+/** The next message of a Worker. */
+export function nextMessage<T>(worker: Worker): Promise<T> {
+  return new Promise((resolve, reject) => {
+    worker.once("message", resolve);
+    worker.once("error", reject);
+  });
+}
+
+export function exited(worker: Worker): Promise<number> {
+  return new Promise((resolve) => worker.once("exit", resolve));
+}

@@ -1,0 +1,28 @@
+/** `vmm attach NAME`: the serial console of a running machine on this terminal. */
+
+import { EscapeReader } from "../console/escape.js";
+import { attach } from "../control/client.js";
+import { EXIT } from "./errors.js";
+import { openTerminal } from "./terminal.js";
+
+export async function attachConsole(name: string): Promise<number> {
+  const socket = await attach(name);
+  const leave = (): void => void socket.end();
+  const reader = new EscapeReader({
+    onBytes: (bytes) => socket.write(bytes),
+    onCommand(command) {
+      if (command === "quit") leave();
+      else process.stderr.write("\r\nvmm: Ctrl-A x leaves the console; the machine runs on\r\n");
+    },
+  });
+  if (process.stdin.isTTY) process.stderr.write(`vmm: attached to ${name}; Ctrl-A x leaves\r\n`);
+  const terminal = openTerminal((bytes) => (process.stdin.isTTY ? reader.push(bytes) : socket.write(bytes)));
+  const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+  for (const signal of signals) process.once(signal, leave);
+  socket.pipe(process.stdout, { end: false });
+  await new Promise<void>((resolve) => socket.once("close", resolve).once("error", () => resolve()));
+  terminal.restore();
+  for (const signal of signals) process.off(signal, leave);
+  if (process.stdin.isTTY) process.stderr.write(`\r\nvmm: left ${name}\r\n`);
+  return EXIT.OK;
+}

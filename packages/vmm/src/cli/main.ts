@@ -1,0 +1,126 @@
+/** The `vmm` command: what it can do, and nothing of how. Each command's code is loaded when it is called. */
+import { Command, CommanderError, Option } from "commander";
+import { CliError, EXIT } from "./errors.js";
+
+const collect = (value: string, previous: string[]): string[] => [...previous, value];
+
+function program(): Command {
+  const vmm = new Command("vmm")
+    .description("A clean and minimal machine for KVM.")
+    .version(__VERSION__, "-V, --version")
+    .helpCommand(false)
+    .showHelpAfterError(false)
+    .exitOverride()
+    .configureOutput({ outputError: (text, write) => write(`vmm: ${text.replace(/^error: /, "")}`) })
+    .addHelpText(
+      "after",
+      `
+Examples:
+  vmm run                                  the embedded guest, live on this terminal
+  vmm run --kernel x.flat --cpus 4         a multiboot or PVH kernel
+  vmm run --append "run=selftest; poweroff" --exits
+  vmm ps                                   what is running
+  vmm attach NAME                          its serial console
+  vmm doctor                               what this host's KVM can do
+
+Exit codes: the guest's own; 1 when it crashed or the host cannot run it; 2 for a wrong command line.`,
+    );
+
+  vmm
+    .command("run")
+    .description("run a machine until its guest powers off")
+    .option("--kernel <file>", "multiboot or PVH kernel (default: the embedded guest)")
+    .option("--initrd <file>", "boot module; may be repeated", collect, [])
+    .option("--append <text>", "kernel command line", "")
+    .option("--cpus <n>", "vCPUs", "1")
+    .option("--memory <size>", "guest RAM: 512M, 2G; a bare number is MiB", "128M")
+    .option("--name <name>", "name to find it by (default: vm-PID)")
+    .option("--serial <where>", "serial port: stdio, file:PATH, pty or null", "stdio")
+    .option("--debug-console <where>", "port 0x402: stderr, file:PATH or null", "null")
+    .addOption(new Option("--irqchip <where>", "interrupt controllers").choices(["kernel", "split"]).default("kernel"))
+    .option("--no-reboot", "end when the guest resets instead of booting again")
+    .option("--exits", "print the exit table at the end, on stderr")
+    .option("--json", "print events as JSON, one object a line, on stdout")
+    .addHelpText(
+      "after",
+      `
+On a terminal: Ctrl-A x ends the machine, Ctrl-A c opens the monitor, Ctrl-A h says so.
+
+Examples:
+  vmm run
+  vmm run --cpus 2 --append "run=smp; exits pio 100000 all"
+  vmm run --kernel guest.elf --initrd env --serial file:console.log --name test1`,
+    )
+    .action(async (options) => finish(await (await import("./run.js")).run(options)));
+
+  vmm
+    .command("ps")
+    .description("list the running machines")
+    .option("--json", "as JSON")
+    .action(async (options) => finish(await (await import("./ps.js")).ps(options)));
+
+  vmm
+    .command("stop")
+    .description("end running machines")
+    .argument("<name...>", "as vmm ps shows it")
+    .action(async (names) => finish(await (await import("./stop.js")).stop(names)));
+
+  vmm
+    .command("attach")
+    .description("join the serial console of a running machine; Ctrl-A x leaves it running")
+    .argument("<name>", "as vmm ps shows it")
+    .action(async (name) => finish(await (await import("./attach.js")).attachConsole(name)));
+
+  vmm
+    .command("inspect")
+    .description("show the devices of a running machine, register by register")
+    .argument("<name>", "as vmm ps shows it")
+    .argument("[device]", "only this device")
+    .option("--json", "as JSON")
+    .addHelpText("after", "\nExamples:\n  vmm inspect test1\n  vmm inspect test1 serial16550 --json")
+    .action(async (name, device, options) =>
+      finish(await (await import("./inspect.js")).inspect(name, device, options)),
+    );
+
+  vmm
+    .command("doctor")
+    .description("say what this host's KVM can do, what it gets wrong, and what to do about it")
+    .option("--json", "as JSON")
+    .action(async (options) => finish(await (await import("./doctor.js")).doctor(options)));
+
+  return vmm;
+}
+
+/** Ends the process as soon as what was printed is out. */
+function finish(exitCode: number): void {
+  process.exitCode = exitCode;
+}
+
+async function main(): Promise<void> {
+  try {
+    const vmm = program();
+    if (process.argv.length <= 2) {
+      vmm.outputHelp();
+      finish(EXIT.USAGE);
+      return;
+    }
+    await vmm.parseAsync();
+  } catch (error) {
+    finish(report(error));
+  }
+}
+
+function report(error: unknown): number {
+  // Commander has printed its own one line; help and version are no failures.
+  if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.OK : EXIT.USAGE;
+  const message = error instanceof Error ? error.message : String(error);
+  process.stderr.write(`vmm: ${message}\n`);
+  return error instanceof CliError ? error.exitCode : EXIT.FAILURE;
+}
+
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  // Nobody reads any more (`vmm ps | head -1`): not worth a word.
+  if (error.code !== "EPIPE") throw error;
+});
+
+await main();

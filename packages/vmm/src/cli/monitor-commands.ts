@@ -1,0 +1,46 @@
+/** What the monitor line (Ctrl-A c) can do: the machine's actions, as words. */
+import type { ActionName, VmAction } from "../control/actions.js";
+import { type ControlledMachine, dispatch } from "../control/dispatch.js";
+import { formatRegisters } from "../machine/registers.js";
+import { deviceList, exitTable } from "./reports.js";
+
+const HELP = `help     this list
+pause    stop every vCPU where it stands
+resume   let them go on
+regs     registers of every vCPU
+exits    why the guest left, how often, how long
+devices  device registers, live
+reset    boot again
+quit     end the machine`;
+
+/** Runs one line and returns what to print. Throws ActionError when the machine cannot do it now. */
+export async function runMonitorCommand(controlled: ControlledMachine, line: string): Promise<string> {
+  const act = <N extends ActionName>(action: N) => dispatch<N>(controlled, { action } as VmAction<N>);
+  switch (line.split(/\s+/)[0]) {
+    case "help":
+    case "?":
+      return HELP;
+    case "pause":
+      await act("pause");
+      return "paused; resume lets it go on";
+    case "resume":
+      await act("resume");
+      return "running";
+    case "regs": {
+      const dumps = await act("registers");
+      return dumps.map((dump, index) => `vCPU ${index}\n${formatRegisters(dump)}`).join("\n");
+    }
+    case "exits":
+      return exitTable(await act("exits"));
+    case "devices":
+      return deviceList(await act("devices"));
+    case "reset":
+      await act("reset");
+      return "booting again";
+    case "quit":
+      await act("stop");
+      return "";
+    default:
+      return `no command ${line}; help lists them`;
+  }
+}

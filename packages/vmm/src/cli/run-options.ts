@@ -1,0 +1,135 @@
+/** `vmm run`'s command line, checked: every fault is one line that names the option and the value. */
+import { readFileSync, statSync } from "node:fs";
+import { totalmem } from "node:os";
+import { basename } from "node:path";
+import { embeddedGuestPath } from "@tools-kvm/firmware";
+import { BootError } from "../boot/errors.js";
+import { parseKernel } from "../boot/kernel-image.js";
+import type { BootSource } from "../machine/machine.js";
+import {
+  formatSize,
+  isMachineName,
+  type MachineSpec,
+  MINIMUM_MEMORY_BYTES,
+  PAGE_BYTES,
+  parseSize,
+} from "../machine/spec.js";
+import { CliError } from "./errors.js";
+
+/** As commander hands them over. */
+export interface RunOptions {
+  readonly kernel?: string;
+  readonly initrd: readonly string[];
+  readonly append: string;
+  readonly cpus: string;
+  readonly memory: string;
+  readonly name?: string;
+  readonly serial: string;
+  readonly debugConsole: string;
+  readonly irqchip: MachineSpec["irqchip"];
+  readonly reboot: boolean;
+  readonly exits?: boolean;
+  readonly json?: boolean;
+}
+
+/** Where a stream of bytes from the guest goes. */
+export type Sink =
+  | { kind: "stdio" }
+  | { kind: "stderr" }
+  | { kind: "file"; path: string }
+  | { kind: "pty" }
+  | { kind: "null" };
+
+export interface RunPlan {
+  readonly spec: MachineSpec;
+  readonly source: BootSource;
+  /** The kernel as `vmm ps` shows it. */
+  readonly kernel: string;
+  readonly serial: Sink;
+  readonly debugConsole: Sink;
+}
+
+/** `maxCpus` is the host's KVM limit. Throws CliError. */
+export function planRun(options: RunOptions, maxCpus: number): RunPlan {
+  const spec: MachineSpec = {
+    name: machineName(options.name),
+    cpus: cpuCount(options.cpus, maxCpus),
+    memoryBytes: memorySize(options.memory),
+    irqchip: options.irqchip,
+    testDevices: true,
+  };
+  const kernelPath = options.kernel ?? embeddedGuestPath();
+  return {
+    spec,
+    source: {
+      image: kernelImage(kernelPath),
+      commandLine: options.append,
+      modules: options.initrd.map((path) => ({ bytes: readFile("--initrd", path), commandLine: basename(path) })),
+    },
+    kernel: options.kernel ?? "embedded guest",
+    serial: sink("--serial", options.serial, ["stdio", "file", "pty", "null"]),
+    debugConsole: sink("--debug-console", options.debugConsole, ["stderr", "file", "null"]),
+  };
+}
+
+function machineName(name = `vm-${process.pid}`): string {
+  if (isMachineName(name)) return name;
+  throw new CliError(
+    `--name ${name}: a name is 1 to 63 letters, digits, '.', '_' or '-', and begins with a letter or digit`,
+  );
+}
+
+function cpuCount(text: string, maxCpus: number): number {
+  const cpus = /^\d+$/.test(text) ? Number(text) : Number.NaN;
+  if (cpus >= 1 && cpus <= maxCpus) return cpus;
+  throw new CliError(`--cpus ${text}: a whole number from 1 to ${maxCpus} (this host's KVM limit)`);
+}
+
+function memorySize(text: string): number {
+  const sizeBytes = parseSize(text);
+  if (sizeBytes === undefined) throw new CliError(`--memory ${text}: not a size such as 512M or 2G`);
+  if (sizeBytes < MINIMUM_MEMORY_BYTES) {
+    throw new CliError(`--memory ${text}: a machine needs ${formatSize(MINIMUM_MEMORY_BYTES)} or more`);
+  }
+  if (sizeBytes % PAGE_BYTES !== 0) throw new CliError(`--memory ${text}: not a whole number of 4 KiB pages`);
+  if (sizeBytes > totalmem()) throw new CliError(`--memory ${text}: this host has ${formatSize(totalmem())}`);
+  return sizeBytes;
+}
+
+function kernelImage(path: string): BootSource["image"] {
+  const bytes = readFile("--kernel", path);
+  try {
+    return parseKernel(bytes, path);
+  } catch (error) {
+    if (error instanceof BootError) throw new CliError(`--kernel ${error.message}`);
+    throw error;
+  }
+}
+
+const WHY: Record<string, string> = {
+  ENOENT: "no such file",
+  EACCES: "permission denied",
+  ENOTDIR: "no such file",
+};
+
+function readFile(option: string, path: string): Uint8Array {
+  try {
+    if (!statSync(path).isFile()) throw new CliError(`${option} ${path}: not a file`);
+    return readFileSync(path);
+  } catch (error) {
+    if (error instanceof CliError) throw error;
+    const { code = "", message } = error as NodeJS.ErrnoException;
+    throw new CliError(`${option} ${path}: ${WHY[code] ?? message}`);
+  }
+}
+
+function sink(option: string, text: string, allowed: readonly Sink["kind"][]): Sink {
+  if (text.startsWith("file:") && text.length > "file:".length)
+    return { kind: "file", path: text.slice("file:".length) };
+  const kind = allowed.find((candidate) => candidate === text && candidate !== "file");
+  if (kind === undefined) {
+    const choices = allowed.map((each) => (each === "file" ? "file:PATH" : each));
+    throw new CliError(`${option} ${text}: one of ${choices.join(", ")}`);
+  }
+  return { kind } as Sink;
+}

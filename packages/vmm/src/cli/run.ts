@@ -1,0 +1,190 @@
+/** `vmm run`: one machine, from its command line to its exit code. */
+import type { Server } from "node:net";
+import { Kvm } from "@tools-kvm/kvm-binding";
+import { ESCAPE_HELP, EscapeReader } from "../console/escape.js";
+import { ConsoleHub } from "../console/hub.js";
+import { Monitor } from "../console/monitor.js";
+import type { ExitRow } from "../control/actions.js";
+import type { ControlledMachine } from "../control/dispatch.js";
+import { exitRows } from "../control/exit-rows.js";
+import { NameTakenError, unregister } from "../control/registry.js";
+import { serve } from "../control/server.js";
+import { Machine, type MachineEnd } from "../machine/machine.js";
+import { maxVcpus } from "../machine/virtual-machine.js";
+import { CliError, EXIT } from "./errors.js";
+import { runMonitorCommand } from "./monitor-commands.js";
+import { crashScreen, exitTable } from "./reports.js";
+import { planRun, type RunOptions, type RunPlan } from "./run-options.js";
+import { type OpenSink, openSink } from "./sinks.js";
+import { openTerminal, type RawTerminal } from "./terminal.js";
+
+/** Exit code of a process that a signal ended, as shells count it. */
+const SIGNALLED: Record<string, number> = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 };
+
+export async function run(options: RunOptions): Promise<number> {
+  const plan = planRun(options, hostLimit());
+  return new Session(plan, options).run();
+}
+
+function hostLimit(): number {
+  using kvm = Kvm.open();
+  return maxVcpus(kvm);
+}
+
+/** One run of one machine and everything that is connected to it. */
+class Session {
+  readonly #plan: RunPlan;
+  readonly #options: RunOptions;
+  readonly #serial: OpenSink;
+  readonly #debug: OpenSink;
+  readonly #hub: ConsoleHub;
+  readonly #machine: Machine;
+  readonly #controlled: ControlledMachine;
+  #terminal: RawTerminal | undefined;
+  #exitCode: number | undefined;
+
+  constructor(plan: RunPlan, options: RunOptions) {
+    this.#plan = plan;
+    this.#options = options;
+    const events = options.json === true;
+    // With --json, standard output carries events alone; the guest's bytes are one kind of them.
+    this.#serial = openSink("--serial", events && plan.serial.kind === "stdio" ? { kind: "null" } : plan.serial);
+    this.#debug = openSink("--debug-console", plan.debugConsole);
+    this.#hub = new ConsoleHub({
+      primary: this.#serial.output,
+      onInput: (bytes) => this.#machine.receive(bytes),
+      onDrain: () => this.#machine.releaseOutputs(),
+    });
+    this.#machine = new Machine({
+      spec: plan.spec,
+      resetOnRequest: options.reboot,
+      onOutput: (output, bytes) => {
+        if (output === "debug") return this.#debug.output?.write(bytes) ?? true;
+        if (events) this.#event({ event: "output", text: Buffer.from(bytes).toString("latin1") });
+        return this.#hub.write(bytes);
+      },
+    });
+    this.#controlled = {
+      machine: this.#machine,
+      kernel: plan.kernel,
+      viewers: () => this.#hub.viewers,
+    };
+  }
+
+  async run(): Promise<number> {
+    const { name } = this.#plan.spec;
+    const machine = this.#machine;
+    const server = await this.#register();
+    const forget = (): void => unregister(name);
+    process.once("exit", forget);
+    const signals = this.#catchSignals();
+    let end: MachineEnd;
+    try {
+      this.#announce();
+      machine.start(this.#plan.source);
+      this.#openConsole();
+      end = await machine.ended;
+    } catch (error) {
+      await machine.stop();
+      throw error;
+    } finally {
+      signals();
+      this.#terminal?.restore();
+      this.#hub.close();
+      server.close();
+      process.off("exit", forget);
+    }
+    this.#report(end);
+    await Promise.all([this.#serial.close(), this.#debug.close()]);
+    return this.#exitCode ?? end.status & 0xff;
+  }
+
+  async #register(): Promise<Server> {
+    try {
+      return await serve(this.#controlled, this.#hub);
+    } catch (error) {
+      await this.#machine.stop();
+      if (error instanceof NameTakenError) throw new CliError(`--name ${this.#plan.spec.name}: ${error.message}`);
+      throw error;
+    }
+  }
+
+  #announce(): void {
+    const { spec, kernel } = this.#plan;
+    const { announcement } = this.#serial;
+    if (this.#options.json) {
+      this.#event({
+        event: "started",
+        name: spec.name,
+        pid: process.pid,
+        kernel,
+        cpus: spec.cpus,
+        memoryBytes: spec.memoryBytes,
+      });
+    }
+    if (announcement !== undefined) process.stderr.write(`vmm: ${announcement}\n`);
+  }
+
+  /** Connects the keyboard (or the pty's other end) to the serial port. */
+  #openConsole(): void {
+    const machine = this.#machine;
+    this.#serial.input?.on("data", (bytes: Buffer) => machine.receive(bytes));
+    if (this.#plan.serial.kind !== "stdio") return;
+    if (process.stdin.isTTY !== true) {
+      this.#terminal = openTerminal((bytes) => machine.receive(bytes));
+      return;
+    }
+    const monitor = new Monitor({
+      write: (text) => void process.stderr.write(text),
+      run: (line) => runMonitorCommand(this.#controlled, line),
+      onClose: () => {},
+    });
+    const reader = new EscapeReader({
+      onBytes: (bytes) => (monitor.isOpen ? monitor.push(bytes) : machine.receive(bytes)),
+      onCommand: (command) => {
+        if (command === "quit") void machine.stop();
+        else if (command === "help") process.stderr.write(`\r\nvmm: ${ESCAPE_HELP}\r\n`);
+        else if (monitor.isOpen) monitor.close();
+        else monitor.open();
+      },
+    });
+    this.#terminal = openTerminal((bytes) => reader.push(bytes));
+  }
+
+  #catchSignals(): () => void {
+    const onSignal = (signal: NodeJS.Signals): void => {
+      this.#exitCode = SIGNALLED[signal];
+      void this.#machine.stop();
+    };
+    const names = Object.keys(SIGNALLED) as NodeJS.Signals[];
+    for (const name of names) process.on(name, onSignal);
+    // A reader that went away (`vmm run | head`) ends the machine as a hangup does.
+    const onBrokenPipe = (): void => onSignal("SIGHUP");
+    process.stdout.on("error", onBrokenPipe);
+    return () => {
+      for (const name of names) process.off(name, onSignal);
+      process.stdout.off("error", onBrokenPipe);
+    };
+  }
+
+  #event(event: Record<string, unknown>): void {
+    process.stdout.write(`${JSON.stringify(event)}\n`);
+  }
+
+  #report(end: MachineEnd): void {
+    const { name } = this.#plan.spec;
+    const rows = (): ExitRow[] => exitRows(this.#machine.ledger.snapshot());
+    if (this.#options.json) {
+      const { why, status } = end;
+      const detail =
+        end.why === "crashed" ? { crash: end.report } : end.why === "failed" ? { message: end.message } : {};
+      this.#event({ event: "ended", name, why, status, ...detail, exits: rows() });
+    }
+    if (end.why === "crashed") process.stderr.write(`${crashScreen(name, end.report)}\n`);
+    if (end.why === "failed") process.stderr.write(`vmm: ${name}: ${end.message}\n`);
+    if (this.#options.exits) process.stderr.write(`\n${exitTable(rows())}\n`);
+    if (end.why === "stopped" && process.stdin.isTTY && EXIT.OK === (this.#exitCode ?? 0)) {
+      process.stderr.write(`\nvmm: ${name} stopped\n`);
+    }
+  }
+}

@@ -1,0 +1,104 @@
+/**
+ * Everything that can be asked of a running machine, as one union, whoever asks: the monitor line, a socket, a user
+ * interface later. What a phase does not allow is refused here, before anything happens.
+ */
+
+import type { Phase } from "../machine/machine.js";
+import type { RegisterDump } from "../machine/registers.js";
+
+export type ActionName = keyof ActionResult;
+
+/** One case an action; today's carry nothing but their name. */
+export type VmAction<N extends ActionName = ActionName> = N extends ActionName ? { readonly action: N } : never;
+
+const ALIVE: readonly Phase[] = ["starting", "running", "paused", "resetting"];
+const BOOTED: readonly Phase[] = ["running", "paused"];
+
+/** The phases in which an action makes sense. */
+const ALLOWED: Record<ActionName, readonly Phase[]> = {
+  status: [...ALIVE, "ended"],
+  pause: ["running"],
+  resume: ["paused"],
+  reset: BOOTED,
+  stop: ALIVE,
+  registers: BOOTED,
+  exits: [...ALIVE, "ended"],
+  devices: [...ALIVE, "ended"],
+  attach: ALIVE,
+};
+
+export const ACTION_NAMES = Object.keys(ALLOWED) as ActionName[];
+
+/** An action that was refused: not known, or not in this phase. */
+export class ActionError extends Error {
+  override readonly name = "ActionError";
+}
+
+/** Checks something that came from outside. Throws ActionError with one line when it is no action. */
+export function parseAction(value: unknown): VmAction {
+  const action = typeof value === "object" && value !== null ? (value as { action?: unknown }).action : undefined;
+  const name = ACTION_NAMES.find((known) => known === action);
+  if (name === undefined) {
+    throw new ActionError(
+      `no such action: ${JSON.stringify(action) ?? "nothing"}; there are ${ACTION_NAMES.join(", ")}`,
+    );
+  }
+  return { action: name } as VmAction;
+}
+
+/** Throws ActionError unless `phase` allows the action. */
+export function checkAllowed({ action }: VmAction, phase: Phase): void {
+  if (!ALLOWED[action].includes(phase)) {
+    throw new ActionError(`cannot ${action} a machine that is ${phase}; it has to be ${ALLOWED[action].join(" or ")}`);
+  }
+}
+
+export interface MachineStatus {
+  readonly name: string;
+  readonly pid: number;
+  readonly phase: Phase;
+  readonly cpus: number;
+  readonly memoryBytes: number;
+  readonly kernel: string;
+  readonly uptimeMs: number;
+  /** Who is attached to the serial console. */
+  readonly viewers: number;
+}
+
+/** One line of the exit table: a kind of exit, over all vCPUs. */
+export interface ExitRow {
+  readonly reason: string;
+  /** The device that answered; absent for exits that no device answers. */
+  readonly device?: string;
+  readonly direction?: "read" | "write";
+  /** First port or address of the device's window. */
+  readonly address?: number;
+  readonly count: number;
+  /** Mean time from entering KVM_RUN to this exit: guest and kernel together. */
+  readonly kernelAvgNs: number;
+  readonly kernelP99Ns: number;
+  /** Mean time until the guest was entered again. */
+  readonly handlerAvgNs: number;
+  readonly handlerP99Ns: number;
+}
+
+export interface DeviceDump {
+  readonly name: string;
+  readonly irq?: number;
+  readonly irqLevel: number;
+  readonly windows: readonly { bus: "pio" | "mmio"; base: number; sizeBytes: number }[];
+  readonly state: Record<string, unknown>;
+}
+
+/** What each action answers. */
+export interface ActionResult {
+  status: MachineStatus;
+  pause: MachineStatus;
+  resume: MachineStatus;
+  reset: MachineStatus;
+  stop: MachineStatus;
+  registers: readonly RegisterDump[];
+  exits: readonly ExitRow[];
+  devices: readonly DeviceDump[];
+  attach: MachineStatus;
+}

@@ -1,0 +1,114 @@
+/**
+ * Where running machines can be found: one unix socket each, named after the machine, in a folder of the user's own.
+ * A socket whose machine is gone is removed by whoever notices.
+ */
+import { chmodSync, existsSync, lstatSync, mkdirSync, readdirSync, rmSync } from "node:fs";
+import { connect, createServer, type Server, type Socket } from "node:net";
+import { homedir } from "node:os";
+import { join } from "node:path";
+
+const SUFFIX = ".sock";
+const FOLDER = "tools-kvm";
+
+/** `$XDG_RUNTIME_DIR/tools-kvm`, or for root `/run/tools-kvm`, or `~/.tools-kvm`. */
+export function registryFolder(env: NodeJS.ProcessEnv = process.env): string {
+  if (env.XDG_RUNTIME_DIR) return join(env.XDG_RUNTIME_DIR, FOLDER);
+  if (process.getuid?.() === 0 && existsSync("/run")) return join("/run", FOLDER);
+  return join(env.HOME ?? homedir(), `.${FOLDER}`);
+}
+
+/** Somebody else already runs a machine of that name. */
+export class NameTakenError extends Error {
+  override readonly name = "NameTakenError";
+  constructor(machine: string) {
+    super(
+      `a machine named ${machine} is already running; \`vmm stop ${machine}\` ends it, --name gives this one another`,
+    );
+  }
+}
+
+function socketPath(name: string): string {
+  return join(registryFolder(), name + SUFFIX);
+}
+
+/** Opens the machine's socket, mode 0600, and serves `onConnection`. Throws NameTakenError. */
+export async function register(name: string, onConnection: (socket: Socket) => void): Promise<Server> {
+  const folder = registryFolder();
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const path = socketPath(name);
+  for (let attempt = 0; ; attempt++) {
+    try {
+      return await listen(path, onConnection);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "EADDRINUSE" || attempt > 0) throw error;
+      if (await isAlive(path)) throw new NameTakenError(name);
+      rmSync(path, { force: true });
+    }
+  }
+}
+
+function listen(path: string, onConnection: (socket: Socket) => void): Promise<Server> {
+  return new Promise((resolve, reject) => {
+    const server = createServer(onConnection);
+    server.once("error", reject);
+    // The umask decides the socket's mode at bind: nobody else may connect, not even for a moment.
+    const umask = process.umask(0o177);
+    server.listen(path, () => {
+      chmodSync(path, 0o600);
+      resolve(server);
+    });
+    process.umask(umask);
+  });
+}
+
+/** Removes the machine's socket at once; for the moment of exit, when nothing can be awaited any more. */
+export function unregister(name: string): void {
+  rmSync(socketPath(name), { force: true });
+}
+
+/** Connects to a machine; undefined when no machine of that name runs (a dead socket is removed). */
+export async function open(name: string): Promise<Socket | undefined> {
+  const path = socketPath(name);
+  const socket = await tryConnect(path);
+  if (socket === undefined && isSocket(path)) rmSync(path, { force: true });
+  return socket;
+}
+
+/** Names with a socket, dead or alive, in order. */
+export function registeredNames(): string[] {
+  const folder = registryFolder();
+  if (!existsSync(folder)) return [];
+  return readdirSync(folder)
+    .filter((file) => file.endsWith(SUFFIX))
+    .map((file) => file.slice(0, -SUFFIX.length))
+    .sort();
+}
+
+async function isAlive(path: string): Promise<boolean> {
+  const socket = await tryConnect(path);
+  socket?.destroy();
+  return socket !== undefined;
+}
+
+function isSocket(path: string): boolean {
+  try {
+    return lstatSync(path).isSocket();
+  } catch {
+    return false;
+  }
+}
+
+/** Undefined when nobody listens; any other failure (no permission) is thrown. */
+function tryConnect(path: string): Promise<Socket | undefined> {
+  return new Promise((resolve, reject) => {
+    const socket = connect(path);
+    socket.once("connect", () => {
+      socket.removeAllListeners("error");
+      resolve(socket);
+    });
+    socket.once("error", (error: NodeJS.ErrnoException) => {
+      if (error.code === "ECONNREFUSED" || error.code === "ENOENT") resolve(undefined);
+      else reject(error);
+    });
+  });
+}

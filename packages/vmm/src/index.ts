@@ -1,0 +1,9 @@
+/** The machine as a library: what `vmm run` is made of. */
+export { BootError } from "./boot/errors.js";
+export { type KernelImage, parseKernel } from "./boot/kernel-image.js";
+export type { ExitRow } from "./control/actions.js";
+export { exitRows } from "./control/exit-rows.js";
+export { type DeviceDefinition, type DevicePort, defineDevice } from "./devices/device.js";
+export type { CrashReport } from "./machine/crash-report.js";
+export { type BootSource, Machine, type MachineEnd, type MachineOptions, type Phase } from "./machine/machine.js";
+export type { MachineSpec } from "./machine/spec.js";

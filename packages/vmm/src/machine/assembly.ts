@@ -1,0 +1,211 @@
+/**
+ * A machine's devices, buses and control words, bound over one shared buffer. The main thread and every Worker
+ * assemble the same machine from the same spec; what differs is only how each reaches the kernel (`Wiring`).
+ */
+import { Bus, type Window } from "../bus/bus.js";
+import { DEVICE_ALIGN_BYTES, Device, type DevicePort, layoutOf } from "../devices/device.js";
+import { IOAPIC_PINS, messageAddress, messageData, setPin } from "../devices/ioapic/ioapic.js";
+import { ControlWord, type MachineControl, machineControl, vcpuControl } from "./control.js";
+import { OutputRing, RING_HEADER_BYTES } from "./output-ring.js";
+import { OUTPUT_BYTES, type OutputName, type PlacedWindow, type Placement, placeDevices } from "./pc.js";
+import type { MachineSpec } from "./spec.js";
+
+/** How the thread that holds this assembly reaches the world outside the devices. */
+export interface Wiring {
+  /** Drives a line of the in-kernel interrupt controllers. */
+  irqLine(gsi: number, level: 0 | 1): void;
+  sendMsi(address: number, data: number): void;
+  /** Split irqchip: the IOAPIC's pins stand for these messages from now on, pin 0 first. */
+  routeMsis(messages: readonly MsiMessage[]): void;
+  /** An output has bytes and its reader sleeps. */
+  wakeReader(output: OutputName): void;
+  request(request: MachineRequest): void;
+  nowNs(): number;
+  wallClockMs(): number;
+}
+
+/** A message signalled interrupt. */
+export interface MsiMessage {
+  readonly address: number;
+  readonly data: number;
+}
+
+/** What a device asked of the machine. */
+export interface MachineRequest {
+  readonly kind: "poweroff" | "reset" | "exit";
+  /** The guest's exit status; 0 unless the kind is `exit`. */
+  readonly status: number;
+  /** The device that asked. */
+  readonly device: string;
+}
+
+/** An access to one window in one direction, as the exit ledger names it. */
+export interface NamedExit {
+  readonly bus: PlacedWindow["bus"];
+  readonly direction: "read" | "write";
+  readonly device: string;
+  readonly base: number;
+}
+
+/** The ledger's slots below this are one for each exit reason; a window has two from here on. */
+export const FIRST_DEVICE_SLOT = 64;
+
+interface Layout {
+  readonly placements: readonly Placement[];
+  readonly vcpuOffsets: readonly number[];
+  readonly deviceOffsets: readonly number[];
+  readonly ringOffsets: ReadonlyMap<OutputName, number>;
+  readonly sizeBytes: number;
+}
+
+function layOut(spec: MachineSpec): Layout {
+  let offset = 0;
+  const take = (sizeBytes: number): number => {
+    const at = offset;
+    offset += Math.ceil(sizeBytes / DEVICE_ALIGN_BYTES) * DEVICE_ALIGN_BYTES;
+    return at;
+  };
+  take(machineControl.sizeBytes); // at 0
+  const vcpuOffsets = Array.from({ length: spec.cpus }, () => take(vcpuControl.sizeBytes));
+  const placements = placeDevices(spec);
+  const deviceOffsets = placements.map(({ definition }) => take(layoutOf(definition).sizeBytes));
+  const ringOffsets = new Map<OutputName, number>();
+  for (const name of Object.keys(OUTPUT_BYTES) as OutputName[]) {
+    ringOffsets.set(name, take(RING_HEADER_BYTES + OUTPUT_BYTES[name]));
+  }
+  return { placements, vcpuOffsets, deviceOffsets, ringOffsets, sizeBytes: offset };
+}
+
+/** Fresh shared memory for a machine's devices and control words. */
+export function createState(spec: MachineSpec): SharedArrayBuffer {
+  return new SharedArrayBuffer(layOut(spec).sizeBytes);
+}
+
+/** Every named exit in the order of its slots: the first has slot FIRST_DEVICE_SLOT. */
+export function namedExits(spec: MachineSpec): NamedExit[] {
+  return placeDevices(spec).flatMap(({ definition, windows }) =>
+    windows.flatMap(({ bus, base }) =>
+      (["read", "write"] as const).map((direction) => ({ bus, direction, device: definition.name, base })),
+    ),
+  );
+}
+
+export class Assembly {
+  readonly control: MachineControl;
+  readonly command: ControlWord;
+  readonly vcpuStates: readonly ControlWord[];
+  readonly devices: readonly Device[];
+  readonly placements: readonly Placement[];
+  readonly pio: Bus;
+  readonly mmio: Bus;
+  readonly outputs: ReadonlyMap<OutputName, OutputRing>;
+  readonly #wiring: Wiring;
+
+  constructor(spec: MachineSpec, state: SharedArrayBuffer, wiring: Wiring) {
+    const layout = layOut(spec);
+    this.#wiring = wiring;
+    this.control = machineControl.bind(state, 0);
+    this.command = new ControlWord(state, 0);
+    this.vcpuStates = layout.vcpuOffsets.map((offset) => new ControlWord(state, offset));
+    this.placements = layout.placements;
+    this.outputs = new Map(
+      [...layout.ringOffsets].map(([name, offset]) => [name, new OutputRing(state, offset, OUTPUT_BYTES[name])]),
+    );
+    this.devices = layout.placements.map(
+      ({ definition }, index) => new Device(definition, layoutOf(definition), state, layout.deviceOffsets[index]!),
+    );
+    this.#connect();
+    const windows = this.#windows();
+    this.pio = new Bus("pio", windows.pio);
+    this.mmio = new Bus("mmio", windows.mmio);
+  }
+
+  /** The device of that name; throws when the machine has none. */
+  device(name: string): Device {
+    const device = this.devices.find(({ definition }) => definition.name === name);
+    if (device === undefined) throw new Error(`this machine has no device named ${name}`);
+    return device;
+  }
+
+  /** Power-on state for every device. Call once, on one thread, before any vCPU runs. */
+  reset(): void {
+    for (const device of this.devices) device.reset();
+  }
+
+  #windows(): { pio: Window[]; mmio: Window[] } {
+    const windows = { pio: [] as Window[], mmio: [] as Window[] };
+    let slot = FIRST_DEVICE_SLOT;
+    this.placements.forEach((placement, index) => {
+      for (const { bus, base, sizeBytes, deviceOffset = 0 } of placement.windows) {
+        windows[bus].push({
+          device: this.devices[index]!,
+          base,
+          sizeBytes,
+          deviceOffset,
+          readSlot: slot,
+          writeSlot: slot + 1,
+        });
+        slot += 2;
+      }
+    });
+    return windows;
+  }
+
+  #connect(): void {
+    const wiring = this.#wiring;
+    const ioapic = this.devices.find(({ definition }) => definition.name === "ioapic");
+    const driveGsi =
+      ioapic === undefined
+        ? (gsi: number, level: 0 | 1) => wiring.irqLine(gsi, level)
+        : (gsi: number, level: 0 | 1) => {
+            ioapic.lock();
+            try {
+              setPin(ioapic.state as IoapicState, gsi, level, ioapic.port);
+            } finally {
+              ioapic.unlock();
+            }
+          };
+    this.placements.forEach((placement, index) => {
+      const device = this.devices[index]!;
+      device.port = devicePort(placement, device, this.outputs, driveGsi, wiring);
+    });
+  }
+}
+
+type IoapicState = Parameters<typeof setPin>[0];
+
+function ioapicMessages(state: IoapicState): MsiMessage[] {
+  return Array.from({ length: IOAPIC_PINS }, (_, pin) => ({
+    address: messageAddress(state, pin),
+    data: messageData(state, pin),
+  }));
+}
+
+function devicePort(
+  { definition, irq, output }: Placement,
+  device: Device,
+  outputs: ReadonlyMap<OutputName, OutputRing>,
+  driveGsi: (gsi: number, level: 0 | 1) => void,
+  wiring: Wiring,
+): DevicePort {
+  const ring = output === undefined ? undefined : outputs.get(output);
+  return {
+    setIrq(level) {
+      if (irq !== undefined && device.driveIrq(level)) driveGsi(irq, level);
+    },
+    setGsi: driveGsi,
+    sendMsi: (address, data) => wiring.sendMsi(address, data),
+    // Only the IOAPIC says so; KVM takes the whole table at once.
+    routeMsi: () => wiring.routeMsis(ioapicMessages(device.state as IoapicState)),
+    emit(byte) {
+      if (ring === undefined) return true;
+      if (!ring.push(byte)) return false;
+      if (ring.mustWake()) wiring.wakeReader(output!);
+      return true;
+    },
+    outputReady: () => ring === undefined || ring.ready(),
+    request: (kind, status = 0) => wiring.request({ kind, status, device: definition.name }),
+    nowNs: () => wiring.nowNs(),
+    wallClockMs: () => wiring.wallClockMs(),
+  };
+}

@@ -1,0 +1,129 @@
+/**
+ * What there is to say when a guest cannot go on: why, where each register stood, and which instruction bytes were
+ * under RIP. Exit details: Documentation/virt/kvm/api.rst, section 5.
+ */
+import {
+  KVM_EXIT_FAIL_ENTRY,
+  KVM_EXIT_INTERNAL_ERROR,
+  KVM_EXIT_SHUTDOWN,
+  KVM_INTERNAL_ERROR_DELIVERY_EV,
+  KVM_INTERNAL_ERROR_EMULATION,
+  KVM_INTERNAL_ERROR_SIMUL_EX,
+  KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON,
+  Run,
+  type Vcpu,
+} from "@tools-kvm/kvm-binding";
+import { exitReasonName } from "./exit-name.js";
+import type { GuestRam } from "./guest-ram.js";
+import { type RegisterDump, registerDump } from "./registers.js";
+import type { LoopEnd } from "./vcpu-loop.js";
+
+export interface CrashReport {
+  readonly vcpu: number;
+  /** One line: what happened. */
+  readonly summary: string;
+  /** What the kernel said beyond the reason, one line each. */
+  readonly details: readonly string[];
+  readonly registers: RegisterDump;
+  /** Up to 16 bytes at RIP as hexadecimal; empty when RIP is not in RAM. */
+  readonly instructionBytes: string;
+  /** What to try next. */
+  readonly hint: string;
+}
+
+const INTERNAL_ERRORS: Record<number, string> = {
+  [KVM_INTERNAL_ERROR_EMULATION]: "KVM could not emulate the instruction",
+  [KVM_INTERNAL_ERROR_SIMUL_EX]: "two exceptions at once",
+  [KVM_INTERNAL_ERROR_DELIVERY_EV]: "an exit while an event was being delivered",
+  [KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON]: "an exit that KVM does not know",
+};
+
+const INSTRUCTION_BYTES = 16;
+
+export interface CrashSite {
+  readonly vcpu: Vcpu;
+  readonly index: number;
+  readonly end: LoopEnd;
+  /** The beginning of kvm_run at the last exit. */
+  readonly runPage: Uint8Array;
+  readonly ram: GuestRam;
+}
+
+export function crashReport({ vcpu, index, end, runPage, ram }: CrashSite): CrashReport {
+  const registers = registerDump(vcpu);
+  return {
+    vcpu: index,
+    ...describe(end, runPage),
+    registers,
+    instructionBytes: instructionBytes(vcpu, ram, registers),
+  };
+}
+
+function describe(end: LoopEnd, runPage: Uint8Array): Pick<CrashReport, "summary" | "details" | "hint"> {
+  if (end.why !== "crashed") {
+    return {
+      summary: "the guest halted and nothing can wake it",
+      details: [],
+      hint: "give it an interrupt controller",
+    };
+  }
+  const run = new Run(padded(runPage));
+  switch (end.reason) {
+    case KVM_EXIT_SHUTDOWN:
+      return {
+        summary: "triple fault: an exception came while the guest was handling another",
+        details: [],
+        hint: "look at the IDT (idt, below) and at what the instruction touches",
+      };
+    case KVM_EXIT_FAIL_ENTRY:
+      return {
+        summary: "the processor refused to enter the guest",
+        details: [`hardware reason 0x${run.failEntryHardwareEntryFailureReason.toString(16)}, CPU ${run.failEntryCpu}`],
+        hint: "a register holds a state the processor does not allow",
+      };
+    case KVM_EXIT_INTERNAL_ERROR:
+      return internalError(run);
+    default:
+      return {
+        summary: `exit ${exitReasonName(end.reason)}, which this machine does not handle`,
+        details: [],
+        hint: "say what guest this is: it asks for something we did not build",
+      };
+  }
+}
+
+function internalError(run: Run): Pick<CrashReport, "summary" | "details" | "hint"> {
+  const suberror = run.internalSuberror;
+  const what = INTERNAL_ERRORS[suberror] ?? `internal error ${suberror}`;
+  const details = [...run.internalData.slice(0, Math.min(run.internalNdata, 16))].map(
+    (value, index) => `data[${index}] 0x${value.toString(16)}`,
+  );
+  return {
+    summary: `internal error of KVM: ${what}`,
+    details: suberror === KVM_INTERNAL_ERROR_EMULATION ? [] : details,
+    hint:
+      suberror === KVM_INTERNAL_ERROR_EMULATION
+        ? "the instruction bytes below are the ones it refused; `vmm doctor` says which instructions this host emulates"
+        : "the host's dmesg may say more",
+  };
+}
+
+/** The worker sends only the part of the page that describes the exit; the view wants a whole struct. */
+function padded(runPage: Uint8Array): Uint8Array {
+  const whole = new Uint8Array(Run.sizeBytes);
+  whole.set(runPage.subarray(0, whole.length));
+  return whole;
+}
+
+function instructionBytes(vcpu: Vcpu, ram: GuestRam, registers: RegisterDump): string {
+  try {
+    const linear = BigInt(registers.rip) + (registers.mode === "long" ? 0n : BigInt(registers.segments.cs.base));
+    const translation = vcpu.translate(linear);
+    if (!translation.valid) return "";
+    const gpa = Number(translation.physicalAddress);
+    const length = Math.min(INSTRUCTION_BYTES, 4096 - (gpa % 4096));
+    return [...ram.view(gpa, length)].map((byte) => byte.toString(16).padStart(2, "0")).join(" ");
+  } catch {
+    return "";
+  }
+}

@@ -1,0 +1,62 @@
+/** Guest RAM as one address space over its regions: what loaders write and crash reports read. */
+import { GuestMemory, type SharedGuestMemory } from "@tools-kvm/kvm-binding";
+import { type RamRegion, ramRegions } from "./memory-map.js";
+
+export interface SharedGuestRam {
+  readonly regions: readonly { guestPhysAddr: number; memory: SharedGuestMemory }[];
+}
+
+/** An access outside RAM. */
+export class GuestRamError extends RangeError {
+  constructor(gpa: number, length: number) {
+    super(`guest address 0x${gpa.toString(16)}, ${length} bytes, is not RAM`);
+    this.name = "GuestRamError";
+  }
+}
+
+export class GuestRam {
+  readonly regions: readonly (RamRegion & { memory: GuestMemory })[];
+  /** Bytes of RAM in all regions together. */
+  readonly sizeBytes: number;
+
+  private constructor(regions: readonly (RamRegion & { memory: GuestMemory })[]) {
+    this.regions = regions;
+    this.sizeBytes = regions.reduce((sum, region) => sum + region.sizeBytes, 0);
+  }
+
+  /** Fresh RAM, all zeroes; the host gives pages as the guest touches them. */
+  static create(memoryBytes: number): GuestRam {
+    const regions: (RamRegion & { memory: GuestMemory })[] = [];
+    try {
+      for (const region of ramRegions(memoryBytes)) {
+        regions.push({ ...region, memory: GuestMemory.create({ sizeBytes: region.sizeBytes, name: "tools-kvm-ram" }) });
+      }
+    } catch (error) {
+      for (const { memory } of regions) memory.close();
+      throw error;
+    }
+    return new GuestRam(regions);
+  }
+
+  write(gpa: number, bytes: Uint8Array): void {
+    this.view(gpa, bytes.length).set(bytes);
+  }
+
+  zero(gpa: number, length: number): void {
+    this.view(gpa, length).fill(0);
+  }
+
+  /** The `length` bytes at `gpa`, in place. They must lie within one region. */
+  view(gpa: number, length: number): Uint8Array {
+    const region = this.regions.find(
+      ({ guestPhysAddr, sizeBytes }) => gpa >= guestPhysAddr && gpa + length <= guestPhysAddr + sizeBytes,
+    );
+    if (region === undefined) throw new GuestRamError(gpa, length);
+    const start = gpa - region.guestPhysAddr;
+    return region.memory.bytes.subarray(start, start + length);
+  }
+
+  close(): void {
+    for (const { memory } of this.regions) memory.close();
+  }
+}

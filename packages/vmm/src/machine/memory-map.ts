@@ -1,0 +1,67 @@
+/**
+ * Where a PC has its RAM: from 0 up to the hole below 4 GiB in which devices live, the rest above 4 GiB.
+ */
+const GIB = 2 ** 30;
+
+/** Device memory (IOAPIC, local APIC, PCI later) is in the gigabyte below 4 GiB. */
+export const MMIO_HOLE_START = 3 * GIB;
+export const MMIO_HOLE_END = 4 * GIB;
+/** KVM's three-page TSS and its identity map page table for real mode on VMX; near the top, as Linux's own guides have it. */
+export const TSS_ADDR = 0xfffb_d000;
+export const IDENTITY_MAP_ADDR = 0xfffb_c000;
+/** Bytes a single region may have: one SharedArrayBuffer view each. */
+export const MAX_REGION_BYTES = 2 * GIB;
+
+export const IOAPIC_BASE = 0xfec0_0000;
+export const LAPIC_BASE = 0xfee0_0000;
+
+export interface RamRegion {
+  readonly guestPhysAddr: number;
+  readonly sizeBytes: number;
+}
+
+/** E820 address range types (ACPI 6.5, table 15.4). */
+export const E820 = { RAM: 1, RESERVED: 2 } as const;
+
+export interface E820Entry {
+  readonly addr: number;
+  readonly size: number;
+  readonly type: number;
+}
+
+/** The regions that hold `memoryBytes` of RAM, in ascending order. */
+export function ramRegions(memoryBytes: number): RamRegion[] {
+  const regions: RamRegion[] = [];
+  let left = memoryBytes;
+  let address = 0;
+  while (left > 0) {
+    if (address === MMIO_HOLE_START) address = MMIO_HOLE_END;
+    const roof = address < MMIO_HOLE_START ? MMIO_HOLE_START : Number.MAX_SAFE_INTEGER;
+    const sizeBytes = Math.min(left, MAX_REGION_BYTES, roof - address);
+    regions.push({ guestPhysAddr: address, sizeBytes });
+    address += sizeBytes;
+    left -= sizeBytes;
+  }
+  return regions;
+}
+
+/** What the guest is told of its memory: RAM, less the legacy hole from the EBDA to 1 MiB. */
+export function e820Map(memoryBytes: number): E820Entry[] {
+  const entries: E820Entry[] = [
+    { addr: 0, size: 0x9_fc00, type: E820.RAM },
+    { addr: 0x9_fc00, size: 0x400, type: E820.RESERVED },
+    { addr: 0xf_0000, size: 0x1_0000, type: E820.RESERVED },
+  ];
+  for (const { guestPhysAddr, sizeBytes } of ramRegions(memoryBytes)) {
+    const start = Math.max(guestPhysAddr, 0x10_0000);
+    const end = guestPhysAddr + sizeBytes;
+    const last = entries[entries.length - 1]!;
+    if (end <= start) continue;
+    if (last.type === E820.RAM && last.addr + last.size === start) {
+      entries[entries.length - 1] = { ...last, size: last.size + (end - start) };
+    } else {
+      entries.push({ addr: start, size: end - start, type: E820.RAM });
+    }
+  }
+  return entries;
+}

@@ -1,0 +1,89 @@
+/**
+ * The PC: which devices stand where, and on which interrupt line. This is the only file that knows an address.
+ */
+import { acpiPm } from "../devices/acpi-pm/acpi-pm.js";
+import { debugConsole } from "../devices/debug-console/debug-console.js";
+import { debugExit } from "../devices/debug-exit/debug-exit.js";
+import type { DeviceDefinition } from "../devices/device.js";
+import { exerciser } from "../devices/exerciser/exerciser.js";
+import { fwCfg } from "../devices/fw-cfg/fw-cfg.js";
+import { i8042 } from "../devices/i8042/i8042.js";
+import { ioapic } from "../devices/ioapic/ioapic.js";
+import { testdevFlush, testdevIrq, testdevLatch, testdevMemory } from "../devices/pc-testdev/pc-testdev.js";
+import { pit8254 } from "../devices/pit-8254/pit-8254.js";
+import { resetControl } from "../devices/reset-control/reset-control.js";
+import { rtcCmos } from "../devices/rtc-cmos/rtc-cmos.js";
+import { serial16550 } from "../devices/serial-16550/serial-16550.js";
+import { IOAPIC_BASE } from "./memory-map.js";
+import type { MachineSpec } from "./spec.js";
+
+/** Legacy interrupt lines; with the default routing a GSI below 16 is the ISA IRQ of the same number. */
+export const IRQ = { KEYBOARD: 1, COM1: 4, RTC: 8, SCI: 9 } as const;
+
+export interface PlacedWindow {
+  readonly bus: "pio" | "mmio";
+  readonly base: number;
+  readonly sizeBytes: number;
+  /** Where in the device's register file the window begins; 0 when left out. */
+  readonly deviceOffset?: number;
+}
+
+/** A device, where the guest sees it, and what it is connected to. */
+export interface Placement {
+  // biome-ignore lint/suspicious/noExplicitAny: placements hold devices of every state
+  readonly definition: DeviceDefinition<any>;
+  readonly windows: readonly PlacedWindow[];
+  readonly irq?: number;
+  /** The output that `port.emit` goes to. */
+  readonly output?: OutputName;
+}
+
+export type OutputName = "serial" | "debug";
+
+/** Bytes of each output's ring, a power of two. */
+export const OUTPUT_BYTES: Record<OutputName, number> = { serial: 64 * 1024, debug: 16 * 1024 };
+
+const pio = (base: number, sizeBytes: number, deviceOffset = 0): PlacedWindow => ({
+  bus: "pio",
+  base,
+  sizeBytes,
+  deviceOffset,
+});
+const mmio = (base: number, sizeBytes: number): PlacedWindow => ({ bus: "mmio", base, sizeBytes });
+
+export const EXERCISER_BASE = 0xfeb0_0000;
+/** Within the exerciser: writes that KVM collects without an exit, and writes that become an eventfd's count. */
+export const EXERCISER_COALESCED = EXERCISER_BASE + 0x400;
+export const EXERCISER_DOORBELL = EXERCISER_BASE + 0x800;
+/** The MSR whose accesses come to user space; from the block KVM keeps for itself (Documentation/virt/kvm/x86/msr.rst). */
+export const EXERCISER_MSR = 0x4b56_4dff;
+
+/** Every device of a machine, in the order in which their state lies in shared memory. */
+export function placeDevices(spec: MachineSpec): Placement[] {
+  return [
+    { definition: serial16550, windows: [pio(0x3f8, 8)], irq: IRQ.COM1, output: "serial" },
+    { definition: rtcCmos, windows: [pio(0x70, 2)], irq: IRQ.RTC },
+    { definition: i8042, windows: [pio(0x60, 1, 0), pio(0x64, 1, 4)], irq: IRQ.KEYBOARD },
+    { definition: acpiPm, windows: [pio(0x600, 12)], irq: IRQ.SCI },
+    { definition: resetControl, windows: [pio(0xcf9, 1)] },
+    { definition: fwCfg, windows: [pio(0x510, 2)] },
+    { definition: debugConsole, windows: [pio(0x402, 1)], output: "debug" },
+    ...(spec.irqchip === "split" ? splitIrqchipDevices : []),
+    ...(spec.testDevices ? testDevices : []),
+  ];
+}
+
+/** What the kernel leaves to us when it keeps only the local APICs. */
+const splitIrqchipDevices: Placement[] = [
+  { definition: ioapic, windows: [mmio(IOAPIC_BASE, 0x1000)] },
+  { definition: pit8254, windows: [pio(0x40, 4, 0), pio(0x61, 1, 4)] },
+];
+
+const testDevices: Placement[] = [
+  { definition: debugExit, windows: [pio(0xf4, 4)] },
+  { definition: testdevLatch, windows: [pio(0xe0, 4), pio(0xe8, 4)] },
+  { definition: testdevFlush, windows: [pio(0xe4, 4)] },
+  { definition: testdevIrq, windows: [pio(0x2000, 24)] },
+  { definition: testdevMemory, windows: [mmio(0xff00_0000, 0x1_0000)] },
+  { definition: exerciser, windows: [mmio(EXERCISER_BASE, 0x1000)] },
+];

@@ -1,0 +1,59 @@
+/**
+ * What a machine is, as plain JSON: the main thread and every Worker build the same devices over the same shared
+ * bytes from one of these.
+ */
+export interface MachineSpec {
+  /** The name it registers under; at most 63 bytes of letters, digits, `.`, `_` and `-`. */
+  readonly name: string;
+  /** vCPUs, 1 to the host's KVM limit. Their APIC ids are 0 to cpus - 1. */
+  readonly cpus: number;
+  /** Guest RAM in bytes, a multiple of 4 KiB. */
+  readonly memoryBytes: number;
+  /** `kernel`: PIC, IOAPIC and PIT in the kernel. `split`: only the local APICs are; IOAPIC and PIT are devices. */
+  readonly irqchip: "kernel" | "split";
+  /** pc-testdev, the debug exit and the exerciser: what test guests talk to. */
+  readonly testDevices: boolean;
+}
+
+const KIB = 1024;
+const MIB = 1024 * KIB;
+const GIB = 1024 * MIB;
+
+/** Guest page size; RAM is a whole number of these. */
+export const PAGE_BYTES = 4096;
+/** A guest needs its first megabyte and something to stand on. */
+export const MINIMUM_MEMORY_BYTES = 2 * MIB;
+export const DEFAULT_MEMORY_BYTES = 128 * MIB;
+
+const SIZE_UNITS: Record<string, number> = { "": MIB, B: 1, K: KIB, M: MIB, G: GIB, T: 1024 * GIB };
+
+/**
+ * Reads a size such as `512`, `512M`, `2G` or `2GiB` (no unit means MiB, as QEMU and kvmtool have it).
+ * Returns bytes, or undefined when it is no size.
+ */
+export function parseSize(text: string): number | undefined {
+  const match = /^(\d+(?:\.\d+)?)\s*(?:([KMGT])(?:i?B)?|(B))?$/i.exec(text.trim());
+  if (match === null) return undefined;
+  const unit = (match[2] ?? match[3] ?? "").toUpperCase();
+  const sizeBytes = Number(match[1]) * SIZE_UNITS[unit]!;
+  return Number.isSafeInteger(sizeBytes) ? sizeBytes : undefined;
+}
+
+/** `128 MiB`, `1.5 GiB`, `4 KiB`, `17 B`. */
+export function formatSize(sizeBytes: number): string {
+  for (const [unit, factor] of [
+    ["GiB", GIB],
+    ["MiB", MIB],
+    ["KiB", KIB],
+  ] as const) {
+    if (sizeBytes >= factor) return `${Number((sizeBytes / factor).toFixed(1))} ${unit}`;
+  }
+  return `${sizeBytes} B`;
+}
+
+const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/;
+
+/** True for names that are safe as a file name, a table cell and a ledger's header. */
+export function isMachineName(text: string): boolean {
+  return NAME.test(text);
+}

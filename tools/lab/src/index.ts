@@ -1,0 +1,6 @@
+/** The lab as a library, for tests and benchmarks: `await runInLab({ command: ["uname", "-r"] })`. */
+export { LabError } from "./errors.js";
+export type { TerminalSize } from "./job.js";
+export { chooseKernel, hostKernelVersions, type LabKernel } from "./kernels.js";
+export { type Lab, type LabOptions, type LabResult, runInLab, startLab, whyNoLab } from "./lab.js";
+export { findQemu } from "./qemu.js";

@@ -1,0 +1,51 @@
+/** What `npm test` runs in the lab, each in a machine of its own. To add a test, add an entry. */
+
+export interface SuiteEntry {
+  name: string;
+  /** Program and arguments, run in `cwd` inside the lab: status 0 is a pass, 77 a skip, anything else a failure. */
+  command: readonly string[];
+  /** Below the checkout; its root unless told otherwise. */
+  cwd?: string;
+  /** How long the command may take. Everything is some ten to twenty times slower in there. */
+  timeoutMs: number;
+  cpus?: number;
+  memoryMiB?: number;
+  /** Files of the checkout without which there is nothing to test yet. */
+  needsFiles?: readonly string[];
+  /** Programs of the host, which the lab shares. */
+  needsPrograms?: readonly string[];
+}
+
+const MINUTE_MS = 60_000;
+
+/** Tests of a package by vitest, with its patience multiplied. The reporter's counts and skips become the suite's. */
+function vitest(cwd: string, ...words: string[]): readonly string[] {
+  const up = cwd
+    .split("/")
+    .map(() => "..")
+    .join("/");
+  return [
+    ...["node", `${up}/node_modules/vitest/vitest.mjs`, "run"],
+    ...["--reporter=default", `--reporter=${up}/tools/setup/vitest-reporter.mjs`],
+    ...["--testTimeout=300000", "--hookTimeout=300000"],
+    ...words,
+  ];
+}
+
+export const SUITE: readonly SuiteEntry[] = [
+  {
+    name: "kvm-binding's tests on a real kvm-amd",
+    command: vitest("packages/kvm-binding"),
+    cwd: "packages/kvm-binding",
+    timeoutMs: 15 * MINUTE_MS,
+    cpus: 4,
+    needsFiles: ["packages/kvm-binding/dist/index.js", "packages/kvm-binding/build/Release/kvm_binding.node"],
+  },
+  {
+    name: "perf-kvm top and perf kvm stat count the same kvm_exit events",
+    command: ["node", "tools/lab/suite/exit-counts.mjs"],
+    timeoutMs: 10 * MINUTE_MS,
+    needsFiles: ["tools/lab/suite/exit-counts.mjs", "packages/vmm/dist/cli.js", "packages/perf-kvm/dist/cli.js"],
+    needsPrograms: ["perf"],
+  },
+];
