@@ -21,7 +21,7 @@
 #define USER_CODE_SELECTOR 0x2b
 #define TSS_SELECTOR 0x30
 
-/* Interrupt vectors. The local APIC's spurious one ends in 0xf, as old CPUs have those bits wired (SDM vol 3, 11.9). */
+/* Interrupt vectors. The local APIC's spurious one ends in 0xf, as old CPUs have those bits wired (SDM vol 3, 10.9). */
 #define TIMER_VECTOR 0x20
 #define SERIAL_VECTOR 0x21
 #define JOB_VECTOR 0x22

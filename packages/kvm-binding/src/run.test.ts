@@ -74,7 +74,12 @@ describe.skipIf(!hasKvm)(`run()${NEEDS_KVM}`, () => {
   });
 
   it("returns the shutdown of a triple fault", () => {
-    using guest = realModeGuest([0x0f, 0x01, 0x1e, 0x00, 0x50, 0x0f, 0x0b]); // lidt [0x5000] (limit 0); ud2
+    using guest = realModeGuest([0x0f, 0x0b]); // ud2, in flat protected mode with no interrupt table
+    const sregs = guest.vcpu.getSregs();
+    sregs.cr0 |= 1n;
+    sregs.idt.assign({ base: 0, limit: 0 });
+    sregs.cs.assign({ base: 0, limit: 0xffffffff, selector: 8, type: 11, present: 1, s: 1, db: 1, g: 1 });
+    guest.vcpu.setSregs(sregs);
     expect(guest.vcpu.run()).toBe(b.KVM_EXIT_SHUTDOWN);
   });
 

@@ -25,6 +25,23 @@ export interface Guest extends Disposable {
   vcpu: Vcpu;
 }
 
+/** A guest that should have come back by now is taken out of run(), so that a test fails instead of standing still. */
+const PATIENCE_MS = 5_000;
+let watchdog: Worker | undefined;
+
+function watch(vcpu: Vcpu): void {
+  if (watchdog === undefined) {
+    watchdog = inWorker(
+      `parentPort.on("message", (token) => setTimeout(() => {
+        try { const vcpu = b.Vcpu.attach(token); vcpu.kick(); vcpu.close(); } catch {}
+      }, data))`,
+      PATIENCE_MS,
+    );
+    watchdog.unref();
+  }
+  watchdog.postMessage(vcpu.share());
+}
+
 /** A VM with 1 MiB of memory and one vCPU in 16-bit real mode at CODE. `prepare` runs before the vCPU is made. */
 export function realModeGuest(code: ArrayLike<number>, prepare: (vm: Vm) => void = () => {}): Guest {
   const kvm = Kvm.open();
@@ -35,6 +52,7 @@ export function realModeGuest(code: ArrayLike<number>, prepare: (vm: Vm) => void
   vm.setUserMemoryRegion({ slot: 0, guestPhysAddr: 0, memory });
   const vcpu = vm.createVcpu(0);
   enterRealMode(vcpu);
+  watch(vcpu);
   const close = () => {
     for (const handle of [vcpu, vm, memory, kvm]) handle.close();
   };

@@ -1,6 +1,6 @@
 /*
  * From the loader to C: both protocols enter in 32-bit protected mode with flat segments, paging and interrupts off
- * (Multiboot 0.6.96, 3.2; Xen, docs/misc/pvh.pandoc). The way to 64-bit mode is Intel SDM vol 3, 10.8.5. Application
+ * (Multiboot 0.6.96, 3.2; Xen, docs/misc/pvh.pandoc). The way to 64-bit mode is Intel SDM vol 3, 9.8.5. Application
  * processors join it behind their trampoline.
  *
  * Little happens here on purpose: some hosts take a microsecond for each of these instructions.
@@ -99,7 +99,7 @@ ap_long_mode:
 	call ap_main
 	jmp halt_forever
 
-/* Code that the boot CPU copies below 1 MiB, where a start-up IPI finds it: real mode, CS:0 (SDM vol 3, 9.4.4). */
+/* Code that the boot CPU copies below 1 MiB, where a start-up IPI finds it: real mode, CS:0 (SDM vol 3, 8.4.4). */
 	.section .rodata
 	.code16
 	.globl ap_trampoline, ap_trampoline_end

@@ -24,9 +24,12 @@ static void say_hello(void *argument)
 
 static void command_smp(char *arguments)
 {
+	u32 cpus;
+
 	(void)arguments;
 	smp_start();
-	print("smp: %u CPUs\n", smp_run(say_hello, NULL));
+	cpus = smp_run(say_hello, NULL);
+	print("smp: %u CPU%s\n", cpus, cpus == 1 ? "" : "s");
 }
 
 static void command_time(char *arguments)

@@ -1,5 +1,5 @@
 /*
- * Local APIC in xAPIC mode (Intel SDM vol 3, chapter 11) and IOAPIC (Intel 82093AA datasheet, 3.2). The two 8259 PICs
+ * Local APIC in xAPIC mode (Intel SDM vol 3, chapter 10) and IOAPIC (Intel 82093AA datasheet, 3.2). The two 8259 PICs
  * are masked for good.
  */
 #include "cpu/apic.h"
@@ -141,7 +141,7 @@ void job_interrupt(struct interrupt_frame *frame)
 	apic_end_of_interrupt();
 }
 
-/* Not acknowledged: a spurious interrupt has no bit in the in-service register (SDM vol 3, 11.9). */
+/* Not acknowledged: a spurious interrupt has no bit in the in-service register (SDM vol 3, 10.9). */
 void spurious_interrupt(struct interrupt_frame *frame)
 {
 	(void)frame;

@@ -1,5 +1,5 @@
 /*
- * The task state segment and its descriptor (Intel SDM vol 3, 8.2.3 and 8.7): made when a CPU first goes to CPL3, as
+ * The task state segment and its descriptor (Intel SDM vol 3, 7.2.3 and 7.7): made when a CPU first goes to CPL3, as
  * most runs never do.
  */
 #include "cpu/cpu.h"

@@ -7,8 +7,9 @@
 #include "types.h"
 
 /*
- * 64-bit task state segment (Intel SDM vol 3, 8.7): of all it could hold, the stack for leaving CPL3, and which of the
- * first 256 ports CPL3 may use: those whose bit is clear. A byte of ones ends the map (SDM vol 1, 19.5.2).
+ * 64-bit task state segment (Intel SDM vol 3, 7.7): of all it could hold, the stack for leaving CPL3, and which of the
+ * first 256 ports CPL3 may use: those whose bit is clear, in a map that a byte of ones ends (SDM vol 1, "I/O Permission
+ * Bit Map").
  */
 struct tss {
 	u32 reserved0;

@@ -19,7 +19,7 @@
 #define RFLAGS_RESERVED (1 << 1)
 #define RFLAGS_IF (1 << 9)
 
-/* The local APIC, in memory (SDM vol 3, table 11-1). */
+/* The local APIC, in memory (SDM vol 3, table 10-1). */
 #define LAPIC_BASE 0xfee00000
 #define LAPIC_ID 0x20
 #define LAPIC_ID_SHIFT 24

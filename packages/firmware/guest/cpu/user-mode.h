@@ -7,8 +7,8 @@
 
 /*
  * Runs `code` (in section .user) at CPL3 with interrupts off, no stack and `argument` in RCX, until it meets an
- * exception; it means to leave by `ud2`. The vector of that exception. Of the I/O ports it may use the latch alone. Neither a system call nor
- * `int n` would do: not every host lets them through.
+ * exception; it means to leave by `ud2`. The vector of that exception. Of the I/O ports it may use the latch alone.
+ * Neither a system call nor `int n` would do as a way back: not every host lets them through.
  */
 u64 enter_user(const void *code, u64 argument);
 

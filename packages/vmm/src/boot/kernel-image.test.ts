@@ -1,8 +1,10 @@
 import { existsSync, readFileSync } from "node:fs";
+import { embeddedGuestPath } from "@tools-kvm/firmware";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { BootError } from "./errors.js";
 import { parseKernel } from "./kernel-image.js";
+import { findMultibootHeader } from "./multiboot.js";
 import { buildElf, bytesOf, multibootHeader, noteSegment, pvhNote, u32le } from "./testing.js";
 
 const MIB = 2 ** 20;
@@ -196,7 +198,9 @@ describe("whatever a file holds, it is a kernel or a BootError", () => {
   });
 });
 
-const embedded = new URL("../../../firmware/dist/guest.elf", import.meta.url);
-it.skipIf(!existsSync(embedded))("starts the embedded guest by PVH", () => {
-  expect(parseKernel(readFileSync(embedded), "guest.elf").protocol).toBe("pvh");
+const embedded = embeddedGuestPath();
+it.skipIf(!existsSync(embedded))("starts the embedded guest, which speaks both, by PVH", () => {
+  const bytes = readFileSync(embedded);
+  expect(findMultibootHeader(bytes)).toBeDefined();
+  expect(parseKernel(bytes, embedded).protocol).toBe("pvh");
 });

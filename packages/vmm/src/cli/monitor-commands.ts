@@ -13,8 +13,8 @@ devices  device registers, live
 reset    boot again
 quit     end the machine`;
 
-/** Runs one line and returns what to print. Throws ActionError when the machine cannot do it now. */
-export async function runMonitorCommand(controlled: ControlledMachine, line: string): Promise<string> {
+/** Runs one line and returns what to print, undefined after `quit`. Throws ActionError when the machine cannot do it now. */
+export async function runMonitorCommand(controlled: ControlledMachine, line: string): Promise<string | undefined> {
   const act = <N extends ActionName>(action: N) => dispatch<N>(controlled, { action } as VmAction<N>);
   switch (line.split(/\s+/)[0]) {
     case "help":
@@ -39,7 +39,7 @@ export async function runMonitorCommand(controlled: ControlledMachine, line: str
       return "booting again";
     case "quit":
       await act("stop");
-      return "";
+      return undefined;
     default:
       return `no command ${line}; help lists them`;
   }

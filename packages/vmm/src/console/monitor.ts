@@ -15,8 +15,8 @@ const DELETE = 0x7f;
 
 export interface MonitorOptions {
   write(text: string): void;
-  /** Runs a command and returns what to print. */
-  run(line: string): Promise<string>;
+  /** Runs a command and returns what to print; undefined when there is nothing left to talk to. */
+  run(line: string): Promise<string | undefined>;
   /** The user went back to the guest. */
   onClose(): void;
 }
@@ -99,6 +99,10 @@ export class Monitor {
     this.#options.write("\r\n");
     this.#busy = this.#busy.then(async () => {
       const answer = await this.#options.run(line).catch((error: Error) => error.message);
+      if (answer === undefined) {
+        this.#open = false;
+        return;
+      }
       this.#options.write(answer === "" ? "" : `${answer.replaceAll("\n", "\r\n")}\r\n`);
       if (this.#open) this.#options.write(PROMPT);
     });

@@ -153,16 +153,22 @@ function take(bench: Bench<Fields>, step: Step): number | boolean | undefined {
 
 /**
  * Holds for every device: whatever a guest reads and writes, at any offset and size, nothing throws and every value
- * fits its size; and all of the device is in its state, so a copy made through JSON goes on exactly as the original.
+ * fits its size; all of the device is in its state, so a copy made through JSON goes on exactly as the original; and a
+ * reset brings back power-on, but for the fields named in `survivesReset`.
  */
-export function exercise<F extends Fields>(definition: DeviceDefinition<F>, sizeBytes: number, runs = 300): void {
+export function exercise<F extends Fields>(
+  definition: DeviceDefinition<F>,
+  sizeBytes: number,
+  { survivesReset = [], runs = 300 }: { survivesReset?: readonly (keyof F)[]; runs?: number } = {},
+): void {
   fc.assert(
     fc.property(steps(sizeBytes), steps(sizeBytes), (before, after) => {
-      const original = new Bench(definition, sizeBytes + 32) as unknown as Bench<Fields>;
+      const bench = () => new Bench(definition, sizeBytes + 32) as unknown as Bench<Fields>;
+      const original = bench();
       for (const step of before) take(original, step);
       for (const byte of original.port.emitted) expect(byte & 0xff).toBe(byte);
 
-      const copy = new Bench(definition, sizeBytes + 32) as unknown as Bench<Fields>;
+      const copy = bench();
       const { stateType } = original.device.layout;
       stateType.restore(copy.state, JSON.parse(JSON.stringify(stateType.save(original.state))));
       copy.port.clockNs = original.port.clockNs;
@@ -170,6 +176,14 @@ export function exercise<F extends Fields>(definition: DeviceDefinition<F>, size
       copy.port.outputRoom = original.port.outputRoom;
       for (const step of after) expect(take(copy, step)).toBe(take(original, step));
       expect(stateType.save(copy.state)).toEqual(stateType.save(original.state));
+
+      const fresh = bench();
+      fresh.port.clockNs = original.port.clockNs;
+      fresh.device.reset();
+      original.device.reset();
+      const kept = Object.fromEntries(survivesReset.map((name) => [name, expect.anything()]));
+      expect(stateType.save(original.state)).toEqual({ ...stateType.save(fresh.state), ...kept });
+      expect(original.port.irq).toBe(fresh.port.irq);
     }),
     { numRuns: runs },
   );

@@ -99,10 +99,12 @@ export class Assembly {
   readonly pio: Bus;
   readonly mmio: Bus;
   readonly outputs: ReadonlyMap<OutputName, OutputRing>;
+  readonly #spec: MachineSpec;
   readonly #wiring: Wiring;
 
   constructor(spec: MachineSpec, state: SharedArrayBuffer, wiring: Wiring) {
     const layout = layOut(spec);
+    this.#spec = spec;
     this.#wiring = wiring;
     this.control = machineControl.bind(state, 0);
     this.command = new ControlWord(state, 0);
@@ -130,6 +132,10 @@ export class Assembly {
   /** Power-on state for every device. Call once, on one thread, before any vCPU runs. */
   reset(): void {
     for (const device of this.devices) device.reset();
+    const fwCfg = this.device("fw-cfg").state;
+    fwCfg.ramSizeBytes = this.#spec.memoryBytes;
+    fwCfg.cpuCount = this.#spec.cpus;
+    fwCfg.maxCpuCount = this.#spec.cpus;
   }
 
   #windows(): { pio: Window[]; mmio: Window[] } {

@@ -52,4 +52,5 @@ it("does not take a byte for a selector", () => {
   expect(bench.read(1)).toBe(0x45);
 });
 
-it("survives whatever a guest does", () => exercise(fwCfg, 2));
+it("survives whatever a guest does", () =>
+  exercise(fwCfg, 2, { survivesReset: ["ramSizeBytes", "cpuCount", "maxCpuCount"] }));

@@ -172,6 +172,7 @@ export const i8042 = defineDevice({
   reset(state, port) {
     state.commandByte = COMMAND_BYTE_DEFAULT;
     state.outputPort = OUTPUT_PORT.NOT_RESET | OUTPUT_PORT.A20;
+    state.outputBuffer = 0;
     state.outputFull = 0;
     state.lastWasCommand = 0;
     state.pendingCommand = 0;

@@ -59,5 +59,5 @@ describe("the memory", () => {
     expect(bench.read(8, 4)).toBe(0);
   });
 
-  it("survives whatever a guest does", () => exercise(testdevMemory, 0x1_0000, 40));
+  it("survives whatever a guest does", () => exercise(testdevMemory, 0x1_0000, { runs: 40 }));
 });

@@ -52,6 +52,9 @@ const isPeriodic = (mode: number): boolean => mode === MODE.RATE_GENERATOR || mo
 const isTriggered = (mode: number): boolean => mode === MODE.ONE_SHOT || mode === MODE.HARDWARE_STROBE;
 
 export function resetCounters(counters: Counters, nowNs: number): void {
+  counters.writeLow.fill(0);
+  counters.latch.fill(0);
+  counters.status.fill(0);
   for (let i = 0; i < COUNTERS; i++) {
     counters.gate[i] = 1;
     programCounter(counters, i, ACCESS.LOW_THEN_HIGH, MODE.INTERRUPT_ON_TERMINAL_COUNT, false, nowNs);

@@ -75,7 +75,7 @@ const loopback = (state: State): boolean => (state.mcr & MCR.LOOP) !== 0;
 function interruptId(state: State): number {
   if ((state.ier & IER.ELSI) !== 0 && state.overrun !== 0) return IIR.LINE_STATUS;
   if ((state.ier & IER.ERBFI) !== 0 && state.rx.length > 0) {
-    if (!fifosEnabled(state)) return IIR.RECEIVED_DATA;
+    // With the FIFOs off FCR is zero, and so is the trigger level's field: one byte.
     const trigger = RX_TRIGGER_LENGTHS[state.fcr >> FCR.TRIGGER_SHIFT]!;
     return state.rx.length >= trigger ? IIR.RECEIVED_DATA : IIR.CHARACTER_TIMEOUT;
   }
