@@ -1,0 +1,69 @@
+/** The `perf-kvm` command: what it can do, and nothing of how. */
+import { Command, CommanderError } from "commander";
+import { CliError, EXIT } from "./errors.js";
+
+function program(): Command {
+  const perfKvm = new Command("perf-kvm")
+    .description("See why a guest leaves, how long it stays away, and whose code it waits for.")
+    .version(__VERSION__, "-V, --version")
+    .helpCommand(false)
+    .exitOverride()
+    .configureOutput({ outputError: (text, write) => write(`perf-kvm: ${text.replace(/^error: /, "")}`) })
+    .addHelpText("after", "\nExamples:\n  perf-kvm top\n  perf-kvm top --vm demo --json --duration 10");
+
+  perfKvm
+    .command("top")
+    .description("live table of exits over all VMs of this host")
+    .option("--vm <name|pid>", "only this machine")
+    .option("--interval <seconds>", "time between two frames", "1")
+    .option("--duration <seconds>", "end after this long and print the total")
+    .option("--source <list>", "only these sources: tracepoints, ledger, stats (comma-separated)")
+    .option("--json", "one JSON object a frame, one a line")
+    .addHelpText(
+      "after",
+      `
+Keys: q quit, < and > choose the column to sort by, f filter, p freeze, h help, arrows scroll.
+TIME is the part of all time this kind of exit accounts for; AVG and P99 are the time away from the guest (from
+kvm_exit to kvm_entry); HANDLER is the mean time in the VMM's device, from the exit ledger. What this host cannot
+tell is shown as -.
+
+Examples:
+  perf-kvm top
+  perf-kvm top --vm demo
+  perf-kvm top --duration 5 | cat
+  perf-kvm top --vm demo --json --duration 10 > exits.jsonl`,
+    )
+    .action(async (options) => {
+      process.exitCode = await (await import("./top.js")).top(options);
+    });
+
+  return perfKvm;
+}
+
+async function main(): Promise<void> {
+  try {
+    const perfKvm = program();
+    if (process.argv.length <= 2) {
+      perfKvm.outputHelp();
+      process.exitCode = EXIT.USAGE;
+      return;
+    }
+    await perfKvm.parseAsync();
+  } catch (error) {
+    process.exitCode = report(error);
+  }
+}
+
+function report(error: unknown): number {
+  // Commander has printed its own one line; help and version are no failures.
+  if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.OK : EXIT.USAGE;
+  process.stderr.write(`perf-kvm: ${error instanceof Error ? error.message : String(error)}\n`);
+  return error instanceof CliError ? error.exitCode : EXIT.FAILURE;
+}
+
+process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+  // Nobody reads any more (`perf-kvm top | head -1`): not worth a word.
+  process.exit(error.code === "EPIPE" ? EXIT.OK : EXIT.FAILURE);
+});
+
+await main();

@@ -1,0 +1,243 @@
+/**
+ * Watches machines: opens the sources of each as it appears, lets go of those that are gone, and says what happened in
+ * between as a Report. It prints nothing and has no clock of its own.
+ */
+import { monotonicNs } from "@tools-kvm/kvm-binding";
+import { type FoundMachine, openMachine, processes, vcpusOf, vcpuThreads } from "../discover/machines.js";
+import { type HostView, lookAtHost } from "../sources/host.js";
+import { LedgerSource } from "../sources/ledger.js";
+import type { ExitSource, SourceRow } from "../sources/source.js";
+import { StatsSource } from "../sources/stats.js";
+import { HARDWARE_EVENTS, TracepointSource, USERSPACE_EVENTS } from "../sources/tracepoints.js";
+import { Accumulator } from "./accumulator.js";
+import type { ExitRow, MachineInfo, Report, RowSource } from "./report.js";
+
+export const SOURCE_NAMES = ["tracepoints", "ledger", "stats"] as const;
+export type SourceName = (typeof SOURCE_NAMES)[number];
+
+export interface ObserverOptions {
+  /** Only this machine: its name or the number of its process. */
+  readonly vm?: string;
+  /** Only these sources; when left out, what tells most at the least cost to the guest. */
+  readonly sources?: readonly SourceName[];
+}
+
+/** What has been seen of a machine so far; it outlives the machine. */
+interface Totals {
+  readonly machine: FoundMachine;
+  readonly info: MachineInfo;
+  readonly rows: Accumulator;
+  readonly counters: Record<string, number>;
+}
+
+interface Watched {
+  readonly machine: FoundMachine;
+  readonly tracepoints: TracepointSource | undefined;
+  readonly ledger: LedgerSource | undefined;
+  readonly stats: StatsSource | undefined;
+}
+
+export class Observer {
+  readonly host: HostView;
+  readonly #options: ObserverOptions;
+  readonly #watched = new Map<number, Watched>();
+  readonly #refused = new Set<string>();
+  #ended: Watched[] = [];
+  readonly #totals = new Map<number, Totals>();
+  readonly #startedNs = monotonicNs();
+  #since = this.#startedNs;
+  #lost = 0;
+
+  constructor(options: ObserverOptions) {
+    this.#options = options;
+    this.host = lookAtHost();
+    this.rescan();
+  }
+
+  /** Processes watched now. */
+  get size(): number {
+    return this.#watched.size;
+  }
+
+  /** Finds machines that have appeared and forgets those that are gone; follows threads that come and go. */
+  rescan(): void {
+    const now = new Set(processes());
+    for (const [pid, watched] of this.#watched) {
+      if (now.has(pid) && vcpusOf(pid) !== undefined) continue;
+      // What it did last is still in its rings and its ledger: the next report has it.
+      this.#ended.push(watched);
+      this.#watched.delete(pid);
+    }
+    for (const pid of now) {
+      const known = this.#watched.get(pid);
+      if (known !== undefined) known.tracepoints?.follow(vcpuThreads(known.machine));
+      else if (pid !== process.pid) this.#tryWatch(pid);
+    }
+  }
+
+  /** Empties the rings; call it several times a second. */
+  drain(): void {
+    // Machines that have ended write no more.
+    for (const { tracepoints } of this.#watched.values()) tracepoints?.drain();
+  }
+
+  /** Everything since the last call. */
+  collect(): Report {
+    const now = monotonicNs();
+    const seconds = Math.max(now - this.#since, 1) / 1e9;
+    this.#since = now;
+    const ended = this.#ended.splice(0);
+    const watched = [...this.#watched.values(), ...ended];
+    const lost = watched.reduce((sum, { tracepoints }) => sum + (tracepoints?.takeLost() ?? 0), 0);
+    this.#lost += lost;
+    const report: Report = {
+      seconds,
+      machines: watched.map(machineInfo),
+      rows: watched.flatMap((each) => {
+        const rows = sourcesOf(each).flatMap((source) => source.collect());
+        this.#totalsOf(each).rows.add(rows);
+        return exitRows(rows, each.machine, seconds);
+      }),
+      stats: watched.flatMap((each) => {
+        if (each.stats === undefined) return [];
+        const counters = each.stats.collect();
+        addCounters(this.#totalsOf(each).counters, counters);
+        return [{ machine: each.machine.name, pid: each.machine.pid, counters }];
+      }),
+      lost,
+      notes: this.#notes(),
+    };
+    for (const each of ended) closeWatched(each);
+    return report;
+  }
+
+  /** Everything that `collect` has given since the beginning, machines that have ended included. */
+  total(): Report {
+    const seconds = Math.max(this.#since - this.#startedNs, 1) / 1e9;
+    const totals = [...this.#totals.values()];
+    return {
+      seconds,
+      machines: totals.map(({ info }) => info),
+      rows: totals.flatMap(({ machine, rows }) => exitRows(rows.rows, machine, seconds)),
+      stats: totals.map(({ machine, counters }) => ({ machine: machine.name, pid: machine.pid, counters })),
+      lost: this.#lost,
+      notes: this.#notes(),
+    };
+  }
+
+  #notes(): string[] {
+    return [...this.host.notes, ...this.#refused];
+  }
+
+  #totalsOf(watched: Watched): Totals {
+    const { machine } = watched;
+    let totals = this.#totals.get(machine.pid);
+    if (totals === undefined) {
+      totals = { machine, info: machineInfo(watched), rows: new Accumulator(), counters: {} };
+      this.#totals.set(machine.pid, totals);
+    }
+    return totals;
+  }
+
+  close(): void {
+    for (const watched of [...this.#watched.values(), ...this.#ended]) closeWatched(watched);
+    this.#watched.clear();
+    this.#ended = [];
+  }
+
+  #tryWatch(pid: number): void {
+    if (this.#options.vm !== undefined && /^\d+$/.test(this.#options.vm) && Number(this.#options.vm) !== pid) return;
+    const machine = openMachine(pid);
+    if (machine === undefined) return;
+    const { vm } = this.#options;
+    if (vm !== undefined && vm !== machine.name && vm !== String(pid)) {
+      machine.ledger?.close();
+      return;
+    }
+    this.#watched.set(pid, this.#watch(machine));
+  }
+
+  #watch(machine: FoundMachine): Watched {
+    const ledger = machine.ledger !== undefined && this.#wants("ledger") ? new LedgerSource(machine.ledger) : undefined;
+    return {
+      machine,
+      ledger,
+      tracepoints: this.#openTracepoints(machine, ledger !== undefined),
+      stats: this.#wants("stats") ? StatsSource.open(machine.pid) : undefined,
+    };
+  }
+
+  #wants(source: SourceName): boolean {
+    return this.#options.sources?.includes(source) ?? true;
+  }
+
+  /**
+   * Tracepoints cost the guest a record an exit. Where they only repeat what the ledger knows better (no kvm_exit on
+   * this host), they are opened only when asked for.
+   */
+  #openTracepoints(machine: FoundMachine, hasLedger: boolean): TracepointSource | undefined {
+    const { tracepoints } = this.host;
+    if (tracepoints === "none" || !this.#wants("tracepoints")) return undefined;
+    if (tracepoints === "userspace" && hasLedger && this.#options.sources === undefined) return undefined;
+    try {
+      const source = new TracepointSource(tracepoints === "hardware" ? HARDWARE_EVENTS : USERSPACE_EVENTS);
+      source.follow(vcpuThreads(machine));
+      return source;
+    } catch (error) {
+      this.#refused.add(`tracepoints of ${machine.name}: ${(error as Error).message}`);
+      return undefined;
+    }
+  }
+}
+
+function closeWatched({ machine, tracepoints, ledger, stats }: Watched): void {
+  tracepoints?.close();
+  stats?.close();
+  if (ledger === undefined) machine.ledger?.close();
+  else ledger.close();
+}
+
+function machineInfo({ machine, tracepoints, ledger, stats }: Watched): MachineInfo {
+  const sources = [tracepoints?.name, ledger?.name, stats === undefined ? undefined : "stats"];
+  return {
+    name: machine.name,
+    pid: machine.pid,
+    vcpus: machine.vcpuIds.length,
+    sources: sources.filter((name) => name !== undefined),
+  };
+}
+
+function sourcesOf({ tracepoints, ledger }: Watched): ExitSource[] {
+  return [tracepoints, ledger].filter((source) => source !== undefined);
+}
+
+function exitRows(rows: readonly SourceRow[], machine: FoundMachine, seconds: number): ExitRow[] {
+  const spentNs = new Map<RowSource, number>();
+  for (const row of rows) spentNs.set(row.source, (spentNs.get(row.source) ?? 0) + (row.spentNs ?? 0));
+  return rows.map((row) => exitRow(row, machine, seconds, spentNs.get(row.source)!));
+}
+
+function exitRow(row: SourceRow, { name, pid }: FoundMachine, seconds: number, allNs: number): ExitRow {
+  const { away, handler } = row;
+  return {
+    machine: name,
+    pid,
+    source: row.source,
+    reason: row.reason,
+    detail: row.detail,
+    count: row.count,
+    rate: row.count / seconds,
+    share: row.spentNs === undefined || allNs === 0 ? null : row.spentNs / allNs,
+    avgNs: away?.avgNs ?? null,
+    minNs: away?.minNs ?? null,
+    maxNs: away?.maxNs ?? null,
+    p99Ns: away?.percentileNs(99) ?? null,
+    device: row.device ?? null,
+    handlerAvgNs: handler?.avgNs ?? null,
+    handlerP99Ns: handler?.percentileNs(99) ?? null,
+  };
+}
+
+function addCounters(sums: Record<string, number>, counters: Readonly<Record<string, number>>): void {
+  for (const [name, increase] of Object.entries(counters)) sums[name] = (sums[name] ?? 0) + increase;
+}

@@ -1,0 +1,60 @@
+/** What every view shows: plain data, one shape for the screen, the plain table and JSON. */
+
+/**
+ * Where a row comes from: `kvm_exit` pairs the kernel's exit and entry tracepoints; `userspace` counts the kernel's
+ * tracepoints of exits to user space; `ledger` is the VMM's own account of what it did with each.
+ */
+export type RowSource = "kvm_exit" | "userspace" | "ledger";
+
+/** One kind of exit of one machine in one period. A figure that this host cannot tell is null, never a guess. */
+export interface ExitRow {
+  readonly machine: string;
+  readonly pid: number;
+  readonly source: RowSource;
+  /** Exit reason: SVM and VMX names from `kvm_exit`, KVM_EXIT_* names (without the prefix) from the others. */
+  readonly reason: string;
+  /** Port, address or MSR, with the direction: `0x3f8 out`; empty when the source does not say. */
+  readonly detail: string;
+  readonly count: number;
+  /** Exits a second. */
+  readonly rate: number;
+  /** Part of this source's time that this row took, 0 to 1; null when the source knows no times. */
+  readonly share: number | null;
+  /** Time away from the guest, from the exit to the next entry. Only `kvm_exit` knows it. */
+  readonly avgNs: number | null;
+  readonly minNs: number | null;
+  readonly maxNs: number | null;
+  readonly p99Ns: number | null;
+  /** The VMM's device that answered, and how long the VMM took until it entered the guest again. Only `ledger` knows. */
+  readonly device: string | null;
+  readonly handlerAvgNs: number | null;
+  readonly handlerP99Ns: number | null;
+}
+
+/** KVM's own counters of one machine over the period (binary stats, api.rst KVM_GET_STATS_FD), all vCPUs together. */
+export interface StatsRow {
+  readonly machine: string;
+  readonly pid: number;
+  /** Increase of each counter that changed. */
+  readonly counters: Readonly<Record<string, number>>;
+}
+
+export interface MachineInfo {
+  readonly name: string;
+  readonly pid: number;
+  readonly vcpus: number;
+  /** What can be seen of it. */
+  readonly sources: readonly string[];
+}
+
+export interface Report {
+  /** Seconds that the period lasted. */
+  readonly seconds: number;
+  readonly machines: readonly MachineInfo[];
+  readonly rows: readonly ExitRow[];
+  readonly stats: readonly StatsRow[];
+  /** Tracepoint records that found no room; a count that is not zero makes the rows a lower bound. */
+  readonly lost: number;
+  /** What this host cannot show, and why. */
+  readonly notes: readonly string[];
+}

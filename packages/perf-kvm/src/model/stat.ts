@@ -1,0 +1,45 @@
+import { BUCKET_COUNT, bucketOf, percentileNs } from "@tools-kvm/kvm-binding";
+
+/** Times of one kind of exit: how many, how long together, the extremes, and a histogram (error at most 0.8%). */
+export class Stat {
+  count = 0;
+  sumNs = 0;
+  minNs = Number.POSITIVE_INFINITY;
+  maxNs = 0;
+  readonly histogram = new Float64Array(BUCKET_COUNT);
+
+  /** Counts one that took `ns` (whole nanoseconds, not negative). */
+  add(ns: number): void {
+    this.count++;
+    this.sumNs += ns;
+    if (ns < this.minNs) this.minNs = ns;
+    if (ns > this.maxNs) this.maxNs = ns;
+    this.histogram[bucketOf(ns)]!++;
+  }
+
+  /** Adds what another has counted. */
+  merge(other: Stat): void {
+    this.count += other.count;
+    this.sumNs += other.sumNs;
+    this.minNs = Math.min(this.minNs, other.minNs);
+    this.maxNs = Math.max(this.maxNs, other.maxNs);
+    for (let i = 0; i < BUCKET_COUNT; i++) this.histogram[i]! += other.histogram[i]!;
+  }
+
+  clear(): void {
+    this.count = 0;
+    this.sumNs = 0;
+    this.minNs = Number.POSITIVE_INFINITY;
+    this.maxNs = 0;
+    this.histogram.fill(0);
+  }
+
+  get avgNs(): number {
+    return this.count === 0 ? 0 : this.sumNs / this.count;
+  }
+
+  /** The time below which `p` per cent lie (0 to 100). */
+  percentileNs(p: number): number {
+    return percentileNs(this.histogram, p);
+  }
+}

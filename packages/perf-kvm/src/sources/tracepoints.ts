@@ -1,0 +1,131 @@
+/**
+ * KVM's tracepoints on the vCPU threads of one machine, by perf_event_open(2): one ring a thread, drained often, decoded
+ * into columns, paired and counted at once.
+ */
+import {
+  PERF_SAMPLE_RAW,
+  PERF_SAMPLE_TIME,
+  PERF_TYPE_TRACEPOINT,
+  PerfEvent,
+  type PerfRing,
+} from "@tools-kvm/kvm-binding";
+import { EventColumns, EventDecoder } from "../columns/events.js";
+import { ExitTally } from "../model/exit-tally.js";
+import type { ExitSource, SourceRow } from "./source.js";
+import { kvmTraceFormat, type TraceFormat } from "./trace-format.js";
+
+/** Where kvm_exit fires, it says all; elsewhere the exits to user space are what there is. */
+export const HARDWARE_EVENTS = ["kvm_exit", "kvm_entry"] as const;
+export const USERSPACE_EVENTS = ["kvm_userspace_exit", "kvm_pio", "kvm_mmio", "kvm_msr"] as const;
+
+/** 1 MiB: a tenth of a second of a million events a second, of 68 bytes each, fits several times over at 100k. */
+const RING_PAGES = 256;
+const CLOCK_MONOTONIC = 1;
+const BATCH_EVENTS = 8192;
+
+interface Thread {
+  readonly tid: number;
+  readonly events: readonly PerfEvent[];
+  readonly ring: PerfRing;
+  readonly tally: ExitTally;
+}
+
+export class TracepointSource implements ExitSource {
+  readonly name: "kvm_exit" | "userspace";
+  readonly #formats: readonly TraceFormat[];
+  readonly #decoder: EventDecoder;
+  readonly #threads = new Map<number, Thread>();
+  readonly #columns = new EventColumns(BATCH_EVENTS);
+  readonly #bytes = new Uint8Array(RING_PAGES * 4096);
+  readonly #view = new DataView(this.#bytes.buffer);
+  #lost = 0;
+
+  /** Throws KvmError when this process may not trace (EACCES), or Error when tracefs has no such events. */
+  constructor(events: typeof HARDWARE_EVENTS | typeof USERSPACE_EVENTS) {
+    this.name = events === HARDWARE_EVENTS ? "kvm_exit" : "userspace";
+    this.#formats = events.flatMap((event) => kvmTraceFormat(event) ?? []);
+    if (this.#formats.length === 0) throw new Error("tracefs does not show KVM's tracepoints");
+    this.#decoder = new EventDecoder(this.#formats);
+  }
+
+  /** Traces exactly these threads from now on. A thread that is gone by now is passed over. */
+  follow(tids: readonly number[]): void {
+    for (const [tid, thread] of this.#threads) {
+      if (tids.includes(tid)) continue;
+      this.#drain(thread);
+      closeAll(thread.events);
+      this.#threads.delete(tid);
+    }
+    for (const tid of tids) {
+      if (this.#threads.has(tid)) continue;
+      const thread = this.#open(tid);
+      if (thread !== undefined) this.#threads.set(tid, thread);
+    }
+  }
+
+  /** Empties the rings; call it several times a second. */
+  drain(): void {
+    for (const thread of this.#threads.values()) this.#drain(thread);
+  }
+
+  collect(): SourceRow[] {
+    this.drain();
+    return ExitTally.rows([...this.#threads.values()].map(({ tally }) => tally));
+  }
+
+  takeLost(): number {
+    const lost = this.#lost;
+    this.#lost = 0;
+    return lost;
+  }
+
+  close(): void {
+    for (const { events } of this.#threads.values()) closeAll(events);
+    this.#threads.clear();
+  }
+
+  #open(tid: number): Thread | undefined {
+    const events: PerfEvent[] = [];
+    try {
+      for (const { id } of this.#formats) {
+        const event = PerfEvent.open(
+          {
+            type: PERF_TYPE_TRACEPOINT,
+            config: id,
+            samplePeriod: 1,
+            sampleType: PERF_SAMPLE_TIME | PERF_SAMPLE_RAW,
+            useClockid: true,
+            clockid: CLOCK_MONOTONIC,
+            disabled: true,
+          },
+          { pid: tid, cpu: -1 },
+        );
+        events.push(event);
+      }
+      const ring = events[0]!.mapRing(RING_PAGES);
+      for (const event of events.slice(1)) event.setOutput(events[0]!);
+      for (const event of events) event.enable();
+      return { tid, events, ring, tally: new ExitTally() };
+    } catch (error) {
+      closeAll(events);
+      if ((error as { errnoName?: string }).errnoName === "ESRCH") return undefined;
+      throw error;
+    }
+  }
+
+  #drain({ ring, tally }: Thread): void {
+    for (let length = ring.drain(this.#bytes); length > 0; length = ring.drain(this.#bytes)) {
+      for (let at = 0; at < length; ) {
+        this.#columns.length = 0;
+        const { next, lost } = this.#decoder.decode(this.#view, at, length, this.#columns);
+        tally.consume(this.#columns);
+        this.#lost += lost;
+        at = next === at ? length : next;
+      }
+    }
+  }
+}
+
+function closeAll(events: readonly PerfEvent[]): void {
+  for (const event of events) event.close();
+}
