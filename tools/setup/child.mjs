@@ -1,11 +1,13 @@
 /** Runs other programs: quietly with a progress line, line by line, or in our place on the terminal. Ctrl-C ends them and then us. */
 import { spawn } from "node:child_process";
+import { readdirSync, readFileSync } from "node:fs";
 import { constants } from "node:os";
 import { Progress } from "./progress.mjs";
 
 /** @typedef {{ status: number, output: string }} Outcome */
 
 const KEEP_CHARACTERS = 1 << 20;
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 /** @type {Set<import("node:child_process").ChildProcess>} */
 const running = new Set();
@@ -54,7 +56,7 @@ export async function runQuietly(label, command, options = {}) {
   const progress = new Progress();
   progress.start(label);
   let output = "";
-  const status = await runWithOutput(command, options, (text) => {
+  const status = await ended(spawnPiped(command, options), (text) => {
     output = (output + text).slice(-KEEP_CHARACTERS);
   });
   progress.stop();
@@ -65,19 +67,28 @@ export async function runQuietly(label, command, options = {}) {
  * Runs a program and hands on each line that it writes, of both streams.
  *
  * @param {readonly string[]} command
- * @param {{ cwd?: string, env?: NodeJS.ProcessEnv }} options
+ * @param {{ cwd?: string, env?: NodeJS.ProcessEnv, silenceLimitMs?: number }} options
+ *   silenceLimitMs: ends the program when it has written nothing for so long; the outcome's `silent` says so.
  * @param {(line: string) => void} onLine
- * @returns {Promise<number>}
+ * @returns {Promise<{ status: number, silent: boolean }>}
  */
-export async function runByLine(command, options, onLine) {
+export async function runByLine(command, { silenceLimitMs, ...options }, onLine) {
   let unfinished = "";
-  const status = await runWithOutput(command, options, (text) => {
+  let silent = false;
+  const child = spawnPiped(command, options);
+  const timer = setTimeout(() => {
+    silent = true;
+    endTree(child);
+  }, silenceLimitMs ?? LONGEST_TIMER_MS);
+  const status = await ended(child, (text) => {
+    timer.refresh();
     const lines = (unfinished + text).split("\n");
     unfinished = lines.pop() ?? "";
     for (const line of lines) onLine(line);
   });
+  clearTimeout(timer);
   if (unfinished !== "") onLine(unfinished);
-  return status;
+  return { status, silent };
 }
 
 /**
@@ -94,25 +105,25 @@ export function runHere(command, options = {}) {
 /**
  * @param {readonly string[]} command
  * @param {{ cwd?: string, env?: NodeJS.ProcessEnv }} options
- * @param {(text: string) => void} onText
  */
-function runWithOutput(command, options, onText) {
-  const child = spawn(command[0], command.slice(1), { ...options, stdio: ["ignore", "pipe", "pipe"] });
-  for (const stream of [child.stdout, child.stderr]) stream.setEncoding("utf8").on("data", onText);
-  return ended(child, onText);
+function spawnPiped(command, options) {
+  return spawn(command[0], command.slice(1), { ...options, stdio: ["ignore", "pipe", "pipe"] });
 }
 
 /**
+ * Waits for the program's end and gives what a shell would call its status.
+ *
  * @param {import("node:child_process").ChildProcess} child
- * @param {(text: string) => void} [onText]
+ * @param {(text: string) => void} [onText] Gets what it writes, of both streams.
  * @returns {Promise<number>}
  */
-function ended(child, onText) {
+function ended(child, onText = () => {}) {
   running.add(child);
+  for (const stream of [child.stdout, child.stderr]) stream?.setEncoding("utf8").on("data", onText);
   return new Promise((done) => {
     child.on("error", (error) => {
       running.delete(child);
-      onText?.(`${error.message}\n`);
+      onText(`${error.message}\n`);
       done(127);
     });
     child.on("close", (code, signal) => {
@@ -121,4 +132,32 @@ function ended(child, onText) {
       done(exitStatus(code, signal));
     });
   });
+}
+
+/**
+ * Ends a program and all that it started, down to a test that is stuck in the kernel and hears no polite signal.
+ *
+ * @param {import("node:child_process").ChildProcess} child
+ */
+function endTree(child) {
+  const all = [child.pid ?? 0];
+  for (const pid of all) all.push(...childrenOf(pid));
+  for (const pid of all.filter((pid) => pid > 0)) {
+    try {
+      process.kill(pid, "SIGKILL");
+    } catch {
+      // It has ended by itself meanwhile.
+    }
+  }
+}
+
+/** @param {number} pid */
+function childrenOf(pid) {
+  try {
+    return readdirSync(`/proc/${pid}/task`).flatMap((thread) =>
+      readFileSync(`/proc/${pid}/task/${thread}/children`, "utf8").split(" ").filter(Boolean).map(Number),
+    );
+  } catch {
+    return [];
+  }
 }

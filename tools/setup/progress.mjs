@@ -6,6 +6,8 @@
 const SILENT_MS = 2000;
 const TERMINAL_STEP_MS = 100;
 const PLAIN_STEP_MS = 10_000;
+/** In a log a long wait needs fewer words: a line after every further sixth of what it took so far. */
+const PLAIN_STEP_SHARE = 6;
 const FRAMES = ["|", "/", "-", "\\"];
 const ERASE_LINE = "\r\x1b[K";
 
@@ -62,7 +64,11 @@ export class Progress {
     } else {
       this.#stream.write(`${text}\n`);
     }
-    this.#timer = setTimeout(() => this.#tell(), this.#stream.isTTY ? TERMINAL_STEP_MS : PLAIN_STEP_MS);
+    this.#timer = setTimeout(() => this.#tell(), this.#stream.isTTY ? TERMINAL_STEP_MS : this.#plainStepMs());
+  }
+
+  #plainStepMs() {
+    return Math.max(PLAIN_STEP_MS, (Date.now() - this.#startedMs) / PLAIN_STEP_SHARE);
   }
 
   #erase() {

@@ -63,16 +63,19 @@ export class TestSummary {
     const id = `${task.project}:${task.target}`;
     const counts = countsOf(task);
     if (counts !== undefined) this.count(counts);
-    for (const { test, reason } of task.skipped) this.skipNamed(`${task.project}: ${test}`, reason);
+    const where = task.target === "test" ? task.project : `${task.project} ${task.target}`;
+    for (const { test, reason } of task.skipped) this.skipNamed(`${where}: ${test}`, reason);
     const unnamed = (counts?.skipped ?? 0) - task.skipped.length;
-    if (unnamed > 0)
-      this.skipNamed(`${task.project}: ${unnamed} tests that its output does not name`, "gave no reason");
+    if (unnamed > 0) this.skipNamed(`${where}: ${unnamed} tests that its output does not name`, "gave no reason");
 
     const failed = verdict(task) === "failed";
     if (failed) this.#fail(id, counts);
     else this.#open.set(id, task);
-    const said = counts === undefined ? task.target : totals(counts);
-    return `${failed ? "FAILED" : "ok    "}  ${task.project.padEnd(24)}${said}${task.cached ? "  (cached)" : ""}\n`;
+    const said = [
+      counts === undefined || task.target !== "test" ? task.target : "",
+      counts === undefined ? "" : totals(counts),
+    ];
+    return `${failed ? "FAILED" : "ok    "}  ${task.project.padEnd(24)}${said.filter(Boolean).join(": ")}${task.cached ? "  (cached)" : ""}\n`;
   }
 
   /**
@@ -90,6 +93,11 @@ export class TestSummary {
       this.#fail(id, undefined);
     }
     for (const id of notRun) this.fail(id, "did not run, because what it builds on failed");
+    // A test that passed and gave no number is one.
+    for (const [id, task] of this.#open) {
+      if (task.target === "test" && countsOf(task) === undefined && !failedTasks.has(id)) this.#counts.passed++;
+    }
+    this.#open.clear();
     return late;
   }
 

@@ -15,7 +15,7 @@ function summarise(output) {
   const stream = new TaskStream((task) => printed.push(summary.add(task)));
   for (const line of output.split("\n")) stream.push(line);
   stream.end();
-  printed.push(...summary.close(stream.failed));
+  printed.push(...summary.close(stream.failed, stream.notRun));
   return { summary, text: summary.text(), printed: printed.join("") };
 }
 
@@ -66,6 +66,19 @@ describe("the summary of npm test", () => {
     const { text, printed } = summarise(nxOutput(silent, ["a:test", "b:test"]));
     expect(printed).toContain("Segmentation fault");
     expect(text).toContain("Failed:\n  a:test\n  b:test\n");
+    expect(text.endsWith("\n0 passed, 2 failed, 0 skipped\n")).toBe(true);
+  });
+
+  it("counts a test that is no vitest by its status", () => {
+    const other = "\n> nx run a:test\n\n> make check\n";
+    expect(summarise(nxOutput(other)).text.endsWith("\n1 passed, 0 failed, 0 skipped\n")).toBe(true);
+    expect(summarise(nxOutput(other, ["a:test"])).text.endsWith("\n0 passed, 1 failed, 0 skipped\n")).toBe(true);
+  });
+
+  it("counts what nx did not run as failed, and says why", () => {
+    const output = `${nxOutput("")}\nTasks not run because their dependencies failed or --nx-bail=true:\n\n- b:test\n\nFailed tasks:\n\n- a:build\n`;
+    const { text } = summarise(output);
+    expect(text).toContain("Failed:\n  a:build\n  b:test did not run, because what it builds on failed\n");
     expect(text.endsWith("\n0 passed, 2 failed, 0 skipped\n")).toBe(true);
   });
 

@@ -7,6 +7,7 @@
 
 #include <array>
 #include <cerrno>
+#include <cmath>
 
 #include "arguments.h"
 #include "error.h"
@@ -107,7 +108,8 @@ Napi::Value memory_transfer(const Napi::CallbackInfo &info) {
     const double offset = segments.data[2 * i];
     const double length = segments.data[2 * i + 1];
     const double size = static_cast<double>(state.size);
-    if (!(offset >= 0 && offset <= size) || !(length >= 0 && length <= size - offset)) {
+    if (!(offset >= 0 && offset <= size) || !(length >= 0 && length <= size - offset) || offset != std::trunc(offset) ||
+        length != std::trunc(length)) {
       fail_invalid(env, what, "segment " + std::to_string(i) + " is outside the memory's " + std::to_string(state.size) + " bytes");
     }
     vectors[i] = {state.native->base + static_cast<size_t>(offset), static_cast<size_t>(length)};

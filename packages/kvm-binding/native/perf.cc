@@ -90,7 +90,7 @@ Napi::Value perf_set_filter(const Napi::CallbackInfo &info) {
 Napi::Value perf_set_output(const Napi::CallbackInfo &info) {
   Napi::Env env = info.Env();
   const FdRef &event = unwrap(env, info[0], Kind::Perf, "PERF_EVENT_IOC_SET_OUTPUT");
-  const int target = info[1].IsNull() ? -1 : unwrap(env, info[1], Kind::Perf, "PERF_EVENT_IOC_SET_OUTPUT")->number;
+  const long target = info[1].IsNull() ? -1L : unwrap(env, info[1], Kind::Perf, "PERF_EVENT_IOC_SET_OUTPUT")->number;
   if (ioctl(event->number, PERF_EVENT_IOC_SET_OUTPUT, target) != 0) fail_errno(env, "PERF_EVENT_IOC_SET_OUTPUT");
   return env.Undefined();
 }

@@ -170,7 +170,18 @@ describe("every handle that needs no KVM", () => {
   it("is not taken for a handle of another kind, and foreign objects are not taken for handles", () => {
     const eventfd = b.EventFd.create();
     expect(() => native.vmIrqLine(eventfd.native, 0, 0)).toThrow(/eventfd handle/);
-    for (const foreign of [{}, [], null, undefined, 1, "x", () => {}, Object.create(eventfd.native), new Proxy(eventfd.native, {}), eventfd]) {
+    for (const foreign of [
+      {},
+      [],
+      null,
+      undefined,
+      1,
+      "x",
+      () => {},
+      Object.create(eventfd.native),
+      new Proxy(eventfd.native, {}),
+      eventfd,
+    ]) {
       expect(() => native.fd(foreign as never)).toThrow(TypeError);
     }
     eventfd.close();
@@ -178,7 +189,10 @@ describe("every handle that needs no KVM", () => {
 
   it("goes on in another thread after the first thread has closed its own", async () => {
     const eventfd = b.EventFd.create();
-    const worker = inWorker("const e = b.EventFd.attach(data); post('attached'); e.signal(5); post(e.take()); e.close();", eventfd.share());
+    const worker = inWorker(
+      "const e = b.EventFd.attach(data); post('attached'); e.signal(5); post(e.take()); e.close();",
+      eventfd.share(),
+    );
     const done = exited(worker);
     expect(await nextMessage(worker)).toBe("attached");
     eventfd.close();
@@ -214,6 +228,8 @@ describe.skipIf(!hasKvm)(`every KVM handle${NEEDS_KVM}`, () => {
     expect(() => guest.vcpu.ioctl(b.KVM_GET_REGS, 0)).toThrow(/takes a struct/);
     const cpuid = new Uint32Array([1000, 0, ...Array(90).fill(0)]);
     expect(() => guest.kvm.ioctlBytes(b.KVM_GET_SUPPORTED_CPUID, new Uint8Array(cpuid.buffer))).toThrow(/40008 needed/);
-    expect(() => guest.vcpu.ioctlBytes(b.KVM_GET_REGS, new Uint8Array(new SharedArrayBuffer(144)))).toThrow(/SharedArrayBuffer/);
+    expect(() => guest.vcpu.ioctlBytes(b.KVM_GET_REGS, new Uint8Array(new SharedArrayBuffer(144)))).toThrow(
+      /SharedArrayBuffer/,
+    );
   });
 });

@@ -26,8 +26,8 @@ export type { MsrEntry } from "./msr.js";
 export { ReceivedFd, Tap, UnixListener, UnixSocket } from "./net.js";
 export { encodePerfAttr, type PerfAttr, type PerfCount, PerfEvent, PerfRing, type PerfTarget } from "./perf.js";
 export { Poller } from "./poller.js";
-export { type OpenStats, type StatsDescriptor, StatsFd, type StatsType, type StatsUnit } from "./stats.js";
 export { Pty } from "./pty.js";
+export { type OpenStats, type StatsDescriptor, StatsFd, type StatsType, type StatsUnit } from "./stats.js";
 export { type StructInit, StructView } from "./struct-view.js";
 export { Vcpu } from "./vcpu.js";
 export {

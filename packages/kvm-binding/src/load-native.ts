@@ -1,12 +1,11 @@
 /** Finds and loads the native part, and teaches it to throw KvmError. */
 import { createRequire } from "node:module";
 import { dirname } from "node:path";
-import { fileURLToPath } from "node:url";
 import { KvmError, type KvmErrorCode } from "./error.js";
 import type { Native } from "./native.d.ts";
 
-// dist/ and src/ are both one folder below the package.
-const packageFolder = dirname(dirname(fileURLToPath(import.meta.url)));
+// By name and not by this file's place: the vmm command carries this code inside files of its own.
+const packageJson = createRequire(import.meta.url).resolve("@tools-kvm/kvm-binding/package.json");
 
 function load(): Native {
   if (process.platform !== "linux" || process.arch !== "x64") {
@@ -17,9 +16,8 @@ function load(): Native {
       `KVM needs Linux on x86-64; this is ${process.platform} on ${process.arch}`,
     );
   }
-  const require = createRequire(import.meta.url);
   try {
-    return require("node-gyp-build")(packageFolder) as Native;
+    return createRequire(packageJson)("node-gyp-build")(dirname(packageJson)) as Native;
   } catch (cause) {
     const why = cause instanceof Error ? cause.message : String(cause);
     throw new KvmError(

@@ -2,6 +2,7 @@ import { KvmError } from "./error.js";
 import { KVM_GET_MSRS, KVM_SET_MSRS } from "./generated/kvm-constants.js";
 import { MsrRecord, MsrsHead } from "./generated/layouts.js";
 import type { IoctlHandle } from "./handle.js";
+import { listOf } from "./struct-view.js";
 
 export interface MsrEntry {
   index: number;
@@ -9,6 +10,7 @@ export interface MsrEntry {
 }
 
 function encode(entries: ArrayLike<{ index: number; data: bigint | number }>): Uint8Array {
+  listOf(entries, "MSRs");
   const bytes = new Uint8Array(MsrsHead.sizeBytes + entries.length * MsrRecord.sizeBytes);
   new MsrsHead(bytes).nmsrs = entries.length;
   for (let i = 0; i < entries.length; i++) {
@@ -29,7 +31,7 @@ function refuse(ioctl: string, index: number): never {
 
 /** @internal */
 export function readMsrs(handle: IoctlHandle, indices: ArrayLike<number>): MsrEntry[] {
-  const bytes = encode(Array.from(indices, (index) => ({ index, data: 0n })));
+  const bytes = encode(Array.from(listOf(indices, "MSRs"), (index) => ({ index, data: 0n })));
   const done = handle.ioctlBytes(KVM_GET_MSRS, bytes);
   if (done < indices.length) refuse("KVM_GET_MSRS", indices[done]!);
   return Array.from(indices, (index, i) => ({ index, data: record(bytes, i).data }));

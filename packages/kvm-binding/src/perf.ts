@@ -25,7 +25,9 @@ export function encodePerfAttr(attr: PerfAttr): PerfEventAttr {
     if (value === undefined) continue;
     const bit = (p.PERF_ATTR_BITS as Record<string, number>)[name];
     if (bit === undefined) numbers[name] = value;
-    else bits |= BigInt(Number(value)) << BigInt(bit);
+    else if (typeof value === "boolean" || (name === "preciseIp" && [0, 1, 2, 3].includes(value as number)))
+      bits |= BigInt(value) << BigInt(bit);
+    else throw new TypeError(`${name} must be true or false`);
   }
   view.assign(numbers as StructInit<PerfEventAttr>);
   view.size = PerfEventAttr.sizeBytes;

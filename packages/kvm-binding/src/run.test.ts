@@ -43,7 +43,9 @@ describe.skipIf(!hasKvm)(`run()${NEEDS_KVM}`, () => {
 
   it("returns MMIO reads and writes", () => {
     // mov ax, 0xf000; mov ds, ax; mov bx, 0xfff0; mov al, [bx]; inc al; mov [bx], al; hlt (0xffff0 lies in memory: use the slot's end)
-    using guest = realModeGuest([0xb8, 0xff, 0xff, 0x8e, 0xd8, 0xbb, 0x10, 0x10, 0x8a, 0x07, 0xfe, 0xc0, 0x88, 0x07, 0xf4]);
+    using guest = realModeGuest([
+      0xb8, 0xff, 0xff, 0x8e, 0xd8, 0xbb, 0x10, 0x10, 0x8a, 0x07, 0xfe, 0xc0, 0x88, 0x07, 0xf4,
+    ]);
     expect(guest.vcpu.run()).toBe(b.KVM_EXIT_MMIO);
     const read = guest.vcpu.runView;
     expect([read.mmioPhysAddr, read.mmioLen, read.mmioIsWrite]).toEqual([0x101000n, 1, 0]);
@@ -130,10 +132,13 @@ describe.skipIf(!hasKvm)(`run()${NEEDS_KVM}`, () => {
   });
 
   it("exits on an instruction that cannot be emulated, with its bytes, when asked to", () => {
-    using guest = realModeGuest([0x0f, 0xc7, 0x0e, 0x00, 0x50, 0xf4], (vm) => vm.enableCap(b.KVM_CAP_EXIT_ON_EMULATION_FAILURE, 1)); // cmpxchg8b
+    using guest = realModeGuest([0x0f, 0xc7, 0x0e, 0x00, 0x50, 0xf4], (vm) =>
+      vm.enableCap(b.KVM_CAP_EXIT_ON_EMULATION_FAILURE, 1),
+    ); // cmpxchg8b
     const reason = guest.vcpu.run();
     expect([b.KVM_EXIT_HLT, b.KVM_EXIT_INTERNAL_ERROR]).toContain(reason); // emulated or run where the host can
-    if (reason === b.KVM_EXIT_INTERNAL_ERROR) expect(guest.vcpu.runView.internalSuberror).toBe(b.KVM_INTERNAL_ERROR_EMULATION);
+    if (reason === b.KVM_EXIT_INTERNAL_ERROR)
+      expect(guest.vcpu.runView.internalSuberror).toBe(b.KVM_INTERNAL_ERROR_EMULATION);
   });
 
   it("keeps a stale run page readable after close, and gives no new one", () => {

@@ -3,6 +3,8 @@
  * in place, so that one buffer goes to the kernel and back without a conversion.
  */
 
+import { KvmError } from "./error.js";
+
 /** What a plain object may say about a struct: numbers for any width, bigint where 64 bits are needed, parts as objects. */
 export type StructInit<T> = {
   -readonly [K in keyof T as T[K] extends (...args: never[]) => unknown ? never : K]?: T[K] extends number
@@ -10,7 +12,7 @@ export type StructInit<T> = {
     : T[K] extends bigint
       ? bigint | number
       : T[K] extends BigUint64Array
-        ? ArrayLike<bigint>
+        ? ArrayLike<bigint | number>
         : T[K] extends Uint8Array | Uint16Array | Uint32Array | Int32Array
           ? ArrayLike<number>
           : T[K] extends readonly (infer E)[]
@@ -24,6 +26,57 @@ interface StructClass<T> {
 }
 
 type NumberArrayClass<T> = new (buffer: ArrayBufferLike, byteOffset: number, length: number) => T;
+
+type NumberArray = Uint8Array | Uint16Array | Uint32Array | BigUint64Array;
+
+function cannotHold(what: string, value: unknown): never {
+  throw new KvmError("INVALID", what, 0, `${value} does not fit`);
+}
+
+/** A whole number as a bigint; TypeError for what is no number, INVALID for what is not whole. */
+export function toBigInt(value: unknown, what: string): bigint {
+  if (typeof value === "bigint") return value;
+  if (typeof value !== "number") throw new TypeError(`${what} must be a number or a bigint`);
+  if (!Number.isInteger(value)) throw new KvmError("INVALID", what, 0, `${value} is not a whole number`);
+  return BigInt(value);
+}
+
+/** An array or typed array, or TypeError. */
+export function listOf<T extends ArrayLike<unknown>>(values: T, what: string): T {
+  if (!Array.isArray(values) && !(ArrayBuffer.isView(values) && "length" in values)) throw new TypeError(`${what} must be an array`);
+  return values;
+}
+
+/** One 32-bit or 64-bit number as the bytes of an ioctl's argument. */
+export function u32Bytes(value: number, what: string): Uint8Array {
+  if (typeof value !== "number") throw new TypeError(`${what} must be a number`);
+  const word = new Uint32Array([value]);
+  if (word[0] !== value) cannotHold(what, value);
+  return new Uint8Array(word.buffer);
+}
+
+export function u64Bytes(value: bigint | number, what: string): Uint8Array {
+  const wide = toBigInt(value, what);
+  const word = new BigUint64Array([wide]);
+  if (word[0] !== wide) cannotHold(what, value);
+  return new Uint8Array(word.buffer);
+}
+
+function assignEach(field: readonly StructView[] | NumberArray, values: unknown, what: string): void {
+  const list = listOf(values as ArrayLike<unknown>, what);
+  if (list.length > field.length)
+    throw new KvmError("INVALID", what, 0, `${list.length} values for ${field.length} places`);
+  for (let i = 0; i < list.length; i++) {
+    const place = field[i];
+    if (place instanceof StructView) {
+      place.assign(list[i] as never);
+    } else {
+      const value = field instanceof BigUint64Array ? toBigInt(list[i], what) : list[i];
+      (field as unknown[])[i] = value;
+      if (field[i] !== value) cannotHold(what, value);
+    }
+  }
+}
 
 export class StructView {
   static readonly sizeBytes: number = 0;
@@ -39,7 +92,7 @@ export class StructView {
     if (bytes === undefined) {
       this.bytes = new Uint8Array(size);
     } else if (bytes.byteLength < size) {
-      throw new RangeError(`${this.constructor.name} is ${size} bytes, not ${bytes.byteLength}`);
+      throw new KvmError("INVALID", this.constructor.name, 0, `it is ${size} bytes, not ${bytes.byteLength}`);
     } else {
       this.bytes = bytes.byteLength === size ? bytes : bytes.subarray(0, size);
     }
@@ -51,20 +104,30 @@ export class StructView {
     return new this().assign(init);
   }
 
-  /** Sets the fields that `init` names. An unknown field is a TypeError. */
+  /**
+   * Sets the fields that `init` names.
+   * @throws TypeError for an unknown field or a value of the wrong type; KvmError `INVALID` for a value that the field cannot hold
+   */
   assign(init: StructInit<this>): this {
     const fields = (this.constructor as typeof StructView).fields;
     const self = this as unknown as Record<string, unknown>;
     for (const [name, value] of Object.entries(init as Record<string, unknown>)) {
+      const what = `${this.constructor.name}.${name}`;
       if (!fields.includes(name)) throw new TypeError(`${this.constructor.name} has no field ${name}`);
       const current = self[name];
-      if (typeof current === "bigint") self[name] = BigInt(value as bigint | number);
-      else if (typeof current === "number") self[name] = value;
-      else if (current instanceof StructView) current.assign(value as never);
-      else if (Array.isArray(current))
-        (value as unknown[]).forEach((v, i) => void (current[i] as StructView).assign(v as never));
-      else if (current instanceof BigUint64Array) current.set(Array.from(value as ArrayLike<bigint | number>, BigInt));
-      else (current as Uint8Array).set(value as ArrayLike<number>);
+      if (typeof current === "bigint") {
+        const wide = toBigInt(value, what);
+        self[name] = wide;
+        if (self[name] !== wide) cannotHold(what, wide);
+      } else if (typeof current === "number") {
+        if (typeof value !== "number") throw new TypeError(`${what} must be a number`);
+        self[name] = value;
+        if (self[name] !== value) cannotHold(what, value);
+      } else if (current instanceof StructView) {
+        current.assign(value as never);
+      } else {
+        assignEach(current as StructView[] | NumberArray, value, what);
+      }
     }
     return this;
   }

@@ -29,7 +29,7 @@ export interface Guest extends Disposable {
 const PATIENCE_MS = 5_000;
 let watchdog: Worker | undefined;
 
-function watch(vcpu: Vcpu): void {
+export function watch(vcpu: Vcpu): void {
   if (watchdog === undefined) {
     watchdog = inWorker(
       `parentPort.on("message", (token) => setTimeout(() => {

@@ -94,7 +94,9 @@ describe.skipIf(!hasKvm)(`a vCPU's state${NEEDS_KVM}`, () => {
     guest.vcpu.setCpuid2(leaves);
     const back = guest.vcpu.getCpuid2();
     expect(back).toHaveLength(leaves.length);
-    expect(back.find((leaf) => leaf.function === 0)).toMatchObject({ ebx: leaves.find((leaf) => leaf.function === 0)!.ebx });
+    expect(back.find((leaf) => leaf.function === 0)).toMatchObject({
+      ebx: leaves.find((leaf) => leaf.function === 0)!.ebx,
+    });
   });
 
   it("translates addresses by its page tables, and by nothing in real mode", () => {

@@ -27,7 +27,7 @@ import { native } from "./load-native.js";
 import { type MsrEntry, readMsrs, writeMsrs } from "./msr.js";
 import type { NativeHandle } from "./native.d.ts";
 import { StatsFd } from "./stats.js";
-import type { StructInit } from "./struct-view.js";
+import { type StructInit, toBigInt, u32Bytes, u64Bytes } from "./struct-view.js";
 
 type Address = number | bigint;
 
@@ -198,7 +198,7 @@ export class Vcpu extends IoctlHandle {
   }
 
   setMpState(state: number): void {
-    this.ioctlBytes(k.KVM_SET_MP_STATE, new Uint8Array(new Uint32Array([state]).buffer));
+    this.ioctlBytes(k.KVM_SET_MP_STATE, u32Bytes(state, "KVM_SET_MP_STATE"));
   }
 
   /** KVM_GET_LAPIC: the local APIC's registers, with an in-kernel irqchip. */
@@ -241,7 +241,7 @@ export class Vcpu extends IoctlHandle {
   /** KVM_ENABLE_CAP on the vCPU, with up to four arguments. */
   enableCap(cap: number, ...args: Address[]): void {
     if (args.length > 4) throw new KvmError("INVALID", "KVM_ENABLE_CAP", 0, "at most four arguments");
-    this.ioctlBytes(k.KVM_ENABLE_CAP, EnableCap.from({ cap, args: args.map(BigInt) }).bytes);
+    this.ioctlBytes(k.KVM_ENABLE_CAP, EnableCap.from({ cap, args }).bytes);
   }
 
   /** KVM_TRANSLATE: where a guest linear address leads under the vCPU's present page tables. */
@@ -251,7 +251,7 @@ export class Vcpu extends IoctlHandle {
 
   /** KVM_INTERRUPT: injects a vector; only without an in-kernel irqchip (or, split: for its PIC). */
   interrupt(vector: number): void {
-    this.ioctlBytes(k.KVM_INTERRUPT, new Uint8Array(new Uint32Array([vector]).buffer));
+    this.ioctlBytes(k.KVM_INTERRUPT, u32Bytes(vector, "KVM_INTERRUPT"));
   }
 
   /** KVM_NMI. */
@@ -266,15 +266,13 @@ export class Vcpu extends IoctlHandle {
 
   /** KVM_SET_GUEST_DEBUG. @param o.control KVM_GUESTDBG_* ored; 0 turns it off. @param o.debugreg DR0-DR7 with KVM_GUESTDBG_USE_HW_BP */
   setGuestDebug(o: { control: number; debugreg?: ArrayLike<Address> }): void {
-    const debug = new GuestDebug();
-    debug.control = o.control;
-    debug.archDebugreg.set(Array.from(o.debugreg ?? [], BigInt));
+    const debug = GuestDebug.from({ control: o.control, archDebugreg: Array.from(o.debugreg ?? []) });
     this.ioctlBytes(k.KVM_SET_GUEST_DEBUG, debug.bytes);
   }
 
   /** KVM_SET_SIGNAL_MASK: signals blocked while the guest runs, bit n - 1 for signal n; null undoes it. */
   setSignalMask(mask: bigint | null): void {
-    native.vcpuSetSignalMask(this.native, mask === null ? null : new BigUint64Array([mask]));
+    native.vcpuSetSignalMask(this.native, mask === null ? null : u64Bytes(mask, "KVM_SET_SIGNAL_MASK"));
   }
 
   /** KVM_SET_TSC_KHZ: this vCPU's TSC frequency (KVM_CAP_TSC_CONTROL). */
@@ -298,12 +296,12 @@ export class Vcpu extends IoctlHandle {
 
   /** KVM_SET_VAPIC_ADDR: the page of the virtual TPR. */
   setVapicAddr(gpa: Address): void {
-    this.ioctlBytes(k.KVM_SET_VAPIC_ADDR, new Uint8Array(new BigUint64Array([BigInt(gpa)]).buffer));
+    this.ioctlBytes(k.KVM_SET_VAPIC_ADDR, u64Bytes(gpa, "KVM_SET_VAPIC_ADDR"));
   }
 
   /** KVM_X86_SETUP_MCE: the machine-check banks and features, a subset of kvm.getMceCapSupported() with the bank count in the low byte. */
   setupMce(mcgCap: Address): void {
-    this.ioctlBytes(k.KVM_X86_SETUP_MCE, new Uint8Array(new BigUint64Array([BigInt(mcgCap)]).buffer));
+    this.ioctlBytes(k.KVM_X86_SETUP_MCE, u64Bytes(mcgCap, "KVM_X86_SETUP_MCE"));
   }
 
   /** KVM_X86_SET_MCE: injects a machine check. */
@@ -326,7 +324,7 @@ export class Vcpu extends IoctlHandle {
 
   /** KVM_GET_ONE_REG. Its size in bytes is in bits 52-55 of the id, as a power of two. */
   getOneReg(id: bigint): Uint8Array {
-    const bytes = new Uint8Array(2 ** Number((id >> 52n) & 15n));
+    const bytes = new Uint8Array(2 ** Number((toBigInt(id, "KVM_GET_ONE_REG") >> 52n) & 15n));
     native.vcpuOneReg(this.native, false, id, bytes);
     return bytes;
   }
@@ -350,7 +348,7 @@ export class Vcpu extends IoctlHandle {
   }
 
   setTscOffset(offset: bigint): void {
-    const value = new BigUint64Array([BigInt.asUintN(64, offset)]);
+    const value = u64Bytes(BigInt.asUintN(64, toBigInt(offset, "KVM_VCPU_TSC_OFFSET")), "KVM_VCPU_TSC_OFFSET");
     native.deviceAttr(this.native, k.KVM_SET_DEVICE_ATTR, k.KVM_VCPU_TSC_CTRL, k.KVM_VCPU_TSC_OFFSET, value);
   }
 

@@ -19,7 +19,10 @@ describe.skipIf(!hasKvm)(`a VM${NEEDS_KVM}`, () => {
 
   it("enables capabilities with their arguments: disabled exits, exception payload, exit on emulation failure, user-space MSRs", () =>
     withVm((vm) => {
-      vm.enableCap(b.KVM_CAP_X86_DISABLE_EXITS, vm.checkExtension(b.KVM_CAP_X86_DISABLE_EXITS) & b.KVM_X86_DISABLE_EXITS_HLT);
+      vm.enableCap(
+        b.KVM_CAP_X86_DISABLE_EXITS,
+        vm.checkExtension(b.KVM_CAP_X86_DISABLE_EXITS) & b.KVM_X86_DISABLE_EXITS_HLT,
+      );
       vm.enableCap(b.KVM_CAP_EXCEPTION_PAYLOAD, 1);
       vm.enableCap(b.KVM_CAP_EXIT_ON_EMULATION_FAILURE, 1);
       vm.enableCap(b.KVM_CAP_X86_USER_SPACE_MSR, b.KVM_MSR_EXIT_REASON_FILTER);
@@ -111,8 +114,12 @@ describe.skipIf(!hasKvm)(`a VM${NEEDS_KVM}`, () => {
     withVm((vm) => {
       vm.setMsrFilter({ defaultDeny: true, ranges: [{ base: 0x174, count: 3, bitmap: Uint8Array.of(0b101) }] });
       vm.setMsrFilter({});
-      expect(() => vm.setMsrFilter({ ranges: Array(17).fill({ base: 0, count: 1, bitmap: new Uint8Array(1) }) })).toThrow(/at most 16/);
-      expect(() => vm.setMsrFilter({ ranges: [{ base: 0, count: 0x3001, bitmap: new Uint8Array(1) }] })).toThrow(KvmError);
+      expect(() =>
+        vm.setMsrFilter({ ranges: Array(17).fill({ base: 0, count: 1, bitmap: new Uint8Array(1) }) }),
+      ).toThrow(/at most 16/);
+      expect(() => vm.setMsrFilter({ ranges: [{ base: 0, count: 0x3001, bitmap: new Uint8Array(1) }] })).toThrow(
+        KvmError,
+      );
     }));
 
   it("says which of guest_memfd, memory attributes and PMU filters this host has, without crashing on those it has not", () =>
@@ -149,14 +156,22 @@ describe.skipIf(!hasKvm)(`memory slots${NEEDS_KVM}`, () => {
   it("are refused outside their memory, off page bounds, and overlapping", () =>
     withVm((vm) => {
       using memory = b.GuestMemory.create({ sizeBytes: 0x10000 });
-      expect(() => vm.setUserMemoryRegion({ slot: 0, guestPhysAddr: 0, memory, sizeBytes: 0x11000 })).toThrow(/outside the memory/);
-      expect(() => vm.setUserMemoryRegion({ slot: 0, guestPhysAddr: 0, memory, offsetBytes: 0x11000, sizeBytes: 0 })).toThrow(/outside/);
+      expect(() => vm.setUserMemoryRegion({ slot: 0, guestPhysAddr: 0, memory, sizeBytes: 0x11000 })).toThrow(
+        /outside the memory/,
+      );
+      expect(() =>
+        vm.setUserMemoryRegion({ slot: 0, guestPhysAddr: 0, memory, offsetBytes: 0x11000, sizeBytes: 0 }),
+      ).toThrow(/outside/);
       expect(() => vm.setUserMemoryRegion({ slot: 0, guestPhysAddr: 0, memory, offsetBytes: -4096 })).toThrow(KvmError);
       expect(() => vm.setUserMemoryRegion({ slot: 0, guestPhysAddr: 1, memory })).toThrow(/EINVAL/);
-      expect(() => vm.setUserMemoryRegion({ slot: 0, guestPhysAddr: 0, memory: null, sizeBytes: 4096 })).toThrow(/needs memory/);
+      expect(() => vm.setUserMemoryRegion({ slot: 0, guestPhysAddr: 0, memory: null, sizeBytes: 4096 })).toThrow(
+        /needs memory/,
+      );
       vm.setUserMemoryRegion({ slot: 0, guestPhysAddr: 0, memory });
       expect(() => vm.setUserMemoryRegion({ slot: 1, guestPhysAddr: 0x8000, memory })).toThrow(/EEXIST.*overlaps/);
-      expect(() => vm.setUserMemoryRegion({ slot: 1, guestPhysAddr: 0x10000, memory: { native: {}, sizeBytes: 4096 } as never })).toThrow(TypeError);
+      expect(() =>
+        vm.setUserMemoryRegion({ slot: 1, guestPhysAddr: 0x10000, memory: { native: {}, sizeBytes: 4096 } as never }),
+      ).toThrow(TypeError);
     }));
 
   it("can be moved and removed, and the guest sees it", () => {
@@ -208,7 +223,9 @@ describe.skipIf(!hasKvm)(`dirty pages${NEEDS_KVM}`, () => {
   // The guest writes one byte to 0x5000, and to 0x9000, then stops.
   const code = [0xc6, 0x06, 0x00, 0x50, 0x01, 0xc6, 0x06, 0x00, 0x90, 0x01, 0xf4];
   const pagesOf = (bitmap: Uint8Array) =>
-    Array.from({ length: bitmap.length * 8 }, (_, page) => page).filter((page) => bitmap[page >> 3]! & (1 << (page & 7)));
+    Array.from({ length: bitmap.length * 8 }, (_, page) => page).filter(
+      (page) => bitmap[page >> 3]! & (1 << (page & 7)),
+    );
 
   it("are logged, and reading the log clears it", () => {
     using guest = realModeGuest(code);
@@ -222,7 +239,9 @@ describe.skipIf(!hasKvm)(`dirty pages${NEEDS_KVM}`, () => {
   });
 
   it("stay set until cleared by hand, with manual protection", () => {
-    using guest = realModeGuest(code, (vm) => vm.enableCap(b.KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, b.KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE));
+    using guest = realModeGuest(code, (vm) =>
+      vm.enableCap(b.KVM_CAP_MANUAL_DIRTY_LOG_PROTECT2, b.KVM_DIRTY_LOG_MANUAL_PROTECT_ENABLE),
+    );
     guest.vm.setUserMemoryRegion({ slot: 0, guestPhysAddr: 0, memory: guest.memory, logDirtyPages: true });
     guest.vcpu.run();
     const bitmap = new Uint8Array(b.dirtyBitmapBytes(guest.memory.sizeBytes));
@@ -241,7 +260,12 @@ describe.skipIf(!hasKvm)(`dirty pages${NEEDS_KVM}`, () => {
     const into = new Float64Array(64);
     const taken = guest.vcpu.drainDirtyRing(into);
     const pages = Array.from({ length: taken }, (_, i) => [into[2 * i], into[2 * i + 1]]);
-    expect(pages).toEqual(expect.arrayContaining([[0, 5], [0, 9]]));
+    expect(pages).toEqual(
+      expect.arrayContaining([
+        [0, 5],
+        [0, 9],
+      ]),
+    );
     expect(guest.vcpu.drainDirtyRing(into)).toBe(0);
     expect(guest.vm.resetDirtyRings()).toBe(taken);
   });

@@ -22,6 +22,7 @@ import { Handle, IoctlHandle, Kind, made, SharableHandle, wholeNumber } from "./
 import { native } from "./load-native.js";
 import type { GuestMemory } from "./memory.js";
 import { StatsFd } from "./stats.js";
+import { listOf, toBigInt, u32Bytes, u64Bytes } from "./struct-view.js";
 import { Vcpu } from "./vcpu.js";
 
 type Address = number | bigint;
@@ -106,7 +107,7 @@ export class Vm extends IoctlHandle {
   /** KVM_ENABLE_CAP: KVM_CAP_SPLIT_IRQCHIP, _X86_DISABLE_EXITS, _EXCEPTION_PAYLOAD, _EXIT_ON_EMULATION_FAILURE, ... with up to four arguments. */
   enableCap(cap: number, ...args: Address[]): void {
     if (args.length > 4) throw new KvmError("INVALID", "KVM_ENABLE_CAP", 0, "at most four arguments");
-    this.ioctlBytes(k.KVM_ENABLE_CAP, EnableCap.from({ cap, args: args.map(BigInt) }).bytes);
+    this.ioctlBytes(k.KVM_ENABLE_CAP, EnableCap.from({ cap, args }).bytes);
   }
 
   /**
@@ -157,7 +158,7 @@ export class Vm extends IoctlHandle {
 
   /** KVM_SET_IDENTITY_MAP_ADDR: one page, before the first vCPU. */
   setIdentityMapAddr(gpa: Address): void {
-    this.ioctlBytes(k.KVM_SET_IDENTITY_MAP_ADDR, new Uint8Array(new BigUint64Array([BigInt(gpa)]).buffer));
+    this.ioctlBytes(k.KVM_SET_IDENTITY_MAP_ADDR, u64Bytes(gpa, "KVM_SET_IDENTITY_MAP_ADDR"));
   }
 
   /** KVM_SET_BOOT_CPU_ID: which vCPU is the bootstrap processor; before the first vCPU. */
@@ -217,22 +218,25 @@ export class Vm extends IoctlHandle {
 
   /** KVM_IRQ_LINE_STATUS: as irqLine, and how many CPUs it was delivered to; 0 coalesced, -1 masked. */
   irqLineStatus(gsi: number, level: number): number {
-    const line = new Int32Array([gsi, level]);
-    this.ioctlBytes(k.KVM_IRQ_LINE_STATUS, new Uint8Array(line.buffer));
-    return line[0]!;
+    const line = new Uint8Array(8);
+    line.set(u32Bytes(gsi, "KVM_IRQ_LINE_STATUS"));
+    line.set(u32Bytes(level, "KVM_IRQ_LINE_STATUS"), 4);
+    this.ioctlBytes(k.KVM_IRQ_LINE_STATUS, line);
+    return new DataView(line.buffer).getInt32(0, true); // the status takes the GSI's place
   }
 
   /** KVM_SET_GSI_ROUTING: replaces the whole table. */
   setGsiRouting(entries: readonly IrqRoutingEntry[]): void {
+    listOf(entries, "GSI routes");
     const bytes = new Uint8Array(IrqRouting.sizeBytes + entries.length * IrqRoutingRecord.sizeBytes);
     new IrqRouting(bytes).nr = entries.length;
     entries.forEach((entry, i) => {
       const record = new IrqRoutingRecord(bytes.subarray(IrqRouting.sizeBytes + i * IrqRoutingRecord.sizeBytes));
-      record.gsi = entry.gsi;
+      record.assign({ gsi: entry.gsi });
       if (entry.type === "irqchip") {
         record.assign({ type: k.KVM_IRQ_ROUTING_IRQCHIP, irqchipIrqchip: entry.irqchip, irqchipPin: entry.pin });
       } else if (entry.type === "msi") {
-        const address = BigInt(entry.address);
+        const address = toBigInt(entry.address, "address");
         record.assign({
           type: k.KVM_IRQ_ROUTING_MSI,
           flags: entry.devid === undefined ? 0 : k.KVM_MSI_VALID_DEVID,
@@ -297,7 +301,7 @@ export class Vm extends IoctlHandle {
 
   /** KVM_SIGNAL_MSI: how many CPUs took it; 0 when the guest blocked it. */
   signalMsi(o: { address: Address; data: number; devid?: number }): number {
-    const address = BigInt(o.address);
+    const address = toBigInt(o.address, "address");
     const msi = Msi.from({
       addressLo: Number(address & 0xffffffffn),
       addressHi: Number(address >> 32n),
@@ -350,6 +354,7 @@ export class Vm extends IoctlHandle {
     fixedCounterBitmap?: number;
     flags?: number;
   }): void {
+    listOf(o.events, "events");
     const bytes = new Uint8Array(PmuEventFilterHead.sizeBytes + o.events.length * 8);
     new PmuEventFilterHead(bytes).assign({
       action: o.action,
@@ -357,7 +362,9 @@ export class Vm extends IoctlHandle {
       fixedCounterBitmap: o.fixedCounterBitmap ?? 0,
       flags: o.flags ?? 0,
     });
-    new BigUint64Array(bytes.buffer, PmuEventFilterHead.sizeBytes).set(o.events.map(BigInt));
+    o.events.forEach((event, i) => {
+      bytes.set(u64Bytes(event, "KVM_SET_PMU_EVENT_FILTER"), PmuEventFilterHead.sizeBytes + i * 8);
+    });
     this.ioctlBytes(k.KVM_SET_PMU_EVENT_FILTER, bytes);
   }
 

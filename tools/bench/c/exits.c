@@ -1,9 +1,9 @@
 /*
- * The peer of the `exits` benchmark: the least C that can run a guest which does nothing but port output. It enters the
- * guest's bytes (read from stdin) at 1 MiB in flat 32-bit protected mode, answers every exit with a counter where a
- * device would be, and prints how long the exits of the measured port took.
+ * The peer of the `exits` benchmark: the least C that can run a guest which does nothing but write to one port or one
+ * address. It enters the guest's bytes (read from stdin) at 1 MiB in flat 32-bit protected mode, keeps the written value
+ * where a device would be, and prints how long the writes took: from the first entry to the end of the last write.
  *
- *   exits PORT END_PORT < guest.bin     ->   {"exits":N,"ns":N}
+ *   exits pio|mmio ADDRESS END_PORT < guest.bin     ->   {"exits":N,"ns":N}
  */
 #include <fcntl.h>
 #include <linux/kvm.h>
@@ -43,11 +43,13 @@ static void flat(struct kvm_segment *segment, int type, int selector)
 
 int main(int argc, char **argv)
 {
-	if (argc != 3) {
-		fprintf(stderr, "usage: exits PORT END_PORT < guest.bin\n");
+	if (argc != 4) {
+		fprintf(stderr, "usage: exits pio|mmio ADDRESS END_PORT < guest.bin\n");
 		return 2;
 	}
-	unsigned port = strtoul(argv[1], NULL, 0), end_port = strtoul(argv[2], NULL, 0);
+	unsigned is_pio = strcmp(argv[1], "pio") == 0;
+	uint64_t address = strtoull(argv[2], NULL, 0);
+	unsigned end_port = strtoul(argv[3], NULL, 0);
 
 	int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 	if (kvm < 0)
@@ -93,17 +95,18 @@ int main(int argc, char **argv)
 			first = now_ns();
 		if (ioctl(vcpu, KVM_RUN, 0) < 0)
 			die("KVM_RUN");
-		if (run->exit_reason != KVM_EXIT_IO) {
+		if (run->exit_reason == KVM_EXIT_IO && run->io.port == end_port)
+			break;
+		if (is_pio && run->exit_reason == KVM_EXIT_IO && run->io.port == address) {
+			latch = *((uint8_t *)run + run->io.data_offset);
+		} else if (!is_pio && run->exit_reason == KVM_EXIT_MMIO && run->mmio.phys_addr == address) {
+			memcpy((void *)&latch, run->mmio.data, sizeof(latch));
+		} else {
 			fprintf(stderr, "exit reason %u\n", run->exit_reason);
 			return 1;
 		}
-		if (run->io.port == end_port)
-			break;
-		if (run->io.port == port) {
-			latch = *((uint8_t *)run + run->io.data_offset);
-			exits++;
-			last = now_ns();
-		}
+		exits++;
+		last = now_ns();
 	}
 	(void)latch;
 	printf("{\"exits\":%llu,\"ns\":%llu}\n", (unsigned long long)exits, (unsigned long long)(last - first));

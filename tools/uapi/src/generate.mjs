@@ -252,8 +252,14 @@ export function render(facts) {
         constants(systemConstants, facts) +
         nameTable("errnoNames", "errno -> name.", named(systemConstants, "errno"), "", facts),
     ],
-    ["src/generated/layouts.ts", banner("Struct layouts of the kernel's interface, as views over bytes.") + layouts(facts)],
-    ["native/generated/newer.h", `// Copied from tools/uapi/newer.h by \`npm run generate -w tools-uapi\`: do not edit.\n${readFileSync(newerHeader, "utf8")}`],
+    [
+      "src/generated/layouts.ts",
+      banner("Struct layouts of the kernel's interface, as views over bytes.") + layouts(facts),
+    ],
+    [
+      "native/generated/newer.h",
+      `// Copied from tools/uapi/newer.h by \`npm run generate -w tools-uapi\`: do not edit.\n${readFileSync(newerHeader, "utf8")}`,
+    ],
   ]);
 }
 

@@ -3,6 +3,7 @@ import { KvmError } from "../error.js";
 import { native } from "../load-native.js";
 import { GuestMemory, type SharedGuestMemory } from "../memory.js";
 import type { NativeHandle } from "../native.d.ts";
+import { u32Bytes, u64Bytes } from "../struct-view.js";
 import { BUCKET_COUNT } from "./histogram.js";
 import {
   HEADER,
@@ -85,6 +86,7 @@ export interface LedgerSnapshot {
 
 /** Puts text into a NUL-padded field, cut at a whole character. */
 function putText(field: Uint8Array, text: string): void {
+  if (typeof text !== "string") throw new TypeError("a name in the ledger must be a string");
   field.fill(0);
   new TextEncoder().encodeInto(text, field.subarray(0, field.length - 1));
 }
@@ -164,12 +166,13 @@ export class ExitLedger implements Disposable {
         n < LEDGER_FIRST_DEVICE_SLOT
           ? { reason: n, direction: LedgerDirection.none, detail: 0, device: "" }
           : slots[n - LEDGER_FIRST_DEVICE_SLOT]!;
-      view.setUint32(at + TABLE.exitReason, slot.reason, true);
-      view.setUint32(at + TABLE.direction, slot.direction, true);
-      view.setBigUint64(at + TABLE.detail, BigInt(slot.detail), true);
+      bytes.set(u32Bytes(slot.reason, "ledger slot's reason"), at + TABLE.exitReason);
+      bytes.set(u32Bytes(slot.direction, "ledger slot's direction"), at + TABLE.direction);
+      bytes.set(u64Bytes(slot.detail, "ledger slot's detail"), at + TABLE.detail);
       putText(bytes.subarray(at + TABLE.deviceName, at + TABLE.deviceName + LEDGER_DEVICE_BYTES), slot.device);
     }
-    for (const [index, id] of o.vcpuIds.entries()) view.setUint32(layout.vcpuBlockOffset(index) + VCPU.id, id, true);
+    for (const [index, id] of o.vcpuIds.entries())
+      bytes.set(u32Bytes(id, "vCPU id"), layout.vcpuBlockOffset(index) + VCPU.id);
     view.setUint32(HEADER.version, LEDGER_VERSION, true);
     view.setUint32(HEADER.headerBytes, LEDGER_HEADER_BYTES, true);
     view.setUint32(HEADER.pid, process.pid, true);

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { ElfError, isElf, parseElf } from "./elf.js";
-import { buildElf, bytesOf, noteSegment } from "./testing.js";
+import { buildElf, bytesOf, noteSegment, u32le } from "./testing.js";
 
 const MIB = 2 ** 20;
 const text = { gpa: MIB, bytes: bytesOf("code"), memorySizeBytes: 0x1000 };
@@ -94,6 +94,33 @@ describe("a file is refused, with the reason,", () => {
     const note = noteSegment({ name: "Xen", type: 18, desc: [1, 2, 3, 4] });
     note.bytes[4] = 200;
     expect(() => parseElf(buildElf({ segments: [note] }))).toThrow(/note that is longer/);
+  });
+});
+
+describe("notes", () => {
+  const two = (alignBytes: 4 | 8) => {
+    const pad = (bytes: number[]) => [
+      ...bytes,
+      ...new Array<number>((alignBytes - (bytes.length % alignBytes)) % alignBytes).fill(0),
+    ];
+    // A header of 12 bytes and a name of 6 end in the middle of an alignment unit, whatever that is.
+    const note = (type: number, desc: number[]) =>
+      pad([...pad([...u32le(6), ...u32le(desc.length), ...u32le(type), ...bytesOf("Owner"), 0]), ...desc]);
+    const bytes = Uint8Array.from([...note(1, [1, 2, 3]), ...note(2, [4]), ...note(3, [])]);
+    return buildElf({ segments: [{ type: 4, gpa: 0, bytes, alignBytes }] });
+  };
+
+  it.each([4, 8] as const)("are padded to %i bytes when their segment says so", (alignBytes) => {
+    expect(parseElf(two(alignBytes)).notes.map(({ name, type, desc }) => ({ name, type, desc: [...desc] }))).toEqual([
+      { name: "Owner", type: 1, desc: [1, 2, 3] },
+      { name: "Owner", type: 2, desc: [4] },
+      { name: "Owner", type: 3, desc: [] },
+    ]);
+  });
+
+  it("may have no name and nothing to say", () => {
+    const bytes = Uint8Array.from([...u32le(0), ...u32le(0), ...u32le(7)]);
+    expect(parseElf(buildElf({ segments: [{ type: 4, gpa: 0, bytes }] })).notes).toMatchObject([{ name: "", type: 7 }]);
   });
 });
 

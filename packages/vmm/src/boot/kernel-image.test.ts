@@ -80,6 +80,11 @@ describe("a file is refused in one line that begins with its path", () => {
       /no 32-bit address/,
     ],
     ["when its PVH entry is not loaded", buildElf({ segments: [code, pvhNote(5)] }), /entry point 0x5/],
+    [
+      "when its PVH entry is where the loaded bytes end",
+      buildElf({ segments: [code, pvhNote(MIB + 9)] }),
+      /entry point/,
+    ],
     ["when its PVH entry lies in the bss", buildElf({ segments: [code, pvhNote(MIB + 0x1000)] }), /entry point/],
     ["when its ELF entry is not loaded", buildElf({ entry: 3, segments: [withHeader] }), /multiboot entry point 0x3/],
     ["when it loads nothing", buildElf({ segments: [pvhNote(MIB)] }), /nothing to load/],
@@ -121,6 +126,36 @@ describe("a file is refused in one line that begins with its path", () => {
     expect(parse).toThrow(reason);
     expect(parse).toThrow(/^k: [^\n]+$/);
   });
+});
+
+it("takes only Xen's note of type 18 for a PVH entry", () => {
+  for (const other of [
+    { name: "Xen", type: 17 },
+    { name: "GNU", type: 18 },
+  ]) {
+    const file = buildElf({ segments: [code, noteSegment({ ...other, desc: u32le(MIB) })] });
+    expect(() => parseKernel(file, "k")).toThrow(/neither a PVH note/);
+  }
+});
+
+it("takes a file for a bzImage only when it has both signatures", () => {
+  for (const [offset, text] of [
+    [0x1fe, "\u0055"],
+    [0x202, "HdrS"],
+  ] as const) {
+    const file = new Uint8Array(4096);
+    file.set(bytesOf(text), offset);
+    expect(() => parseKernel(file, "k")).toThrow(/not a kernel/);
+  }
+});
+
+it("takes no notice of segments that are empty", () => {
+  const empty = { gpa: MIB + 4, bytes: new Uint8Array(0) };
+  expect(parseKernel(buildElf({ segments: [code, empty, pvhNote(MIB)] }), "k").segments).toHaveLength(1);
+});
+
+it("passes on an error that is not about the file", () => {
+  expect(() => parseKernel(undefined as unknown as Uint8Array, "k")).toThrow(TypeError);
 });
 
 it("takes no notice of a multiboot header with a wrong checksum, or beyond the first 8192 bytes", () => {

@@ -7,6 +7,7 @@ export interface TestSegment {
   readonly gpa: number;
   readonly bytes: Uint8Array;
   readonly memorySizeBytes?: number;
+  readonly alignBytes?: 4 | 8;
 }
 
 export interface TestElf {
@@ -40,7 +41,7 @@ export function buildElf({ bits = 32, machine = 3, type = 2, entry = 0, segments
   view.setUint16(bits === 32 ? 42 : 54, entryBytes, true);
   view.setUint16(bits === 32 ? 44 : 56, segments.length, true);
   let at = dataAt;
-  segments.forEach(({ type = PT_LOAD, gpa, bytes, memorySizeBytes = bytes.length }, index) => {
+  segments.forEach(({ type = PT_LOAD, gpa, bytes, memorySizeBytes = bytes.length, alignBytes = 4 }, index) => {
     const header = headerBytes + entryBytes * index;
     const [offset, paddr, filesz, memsz, align] = bits === 32 ? [4, 12, 16, 20, 28] : [8, 24, 32, 40, 48];
     view.setUint32(header, type, true);
@@ -48,7 +49,7 @@ export function buildElf({ bits = 32, machine = 3, type = 2, entry = 0, segments
     address(header + paddr!, gpa);
     address(header + filesz!, bytes.length);
     address(header + memsz!, memorySizeBytes);
-    address(header + align!, 4);
+    address(header + align!, alignBytes);
     file.set(bytes, at);
     at += bytes.length;
   });

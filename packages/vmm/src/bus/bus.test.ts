@@ -63,6 +63,11 @@ describe("building a bus", () => {
     );
   });
 
+  it("says by its error's name what is wrong", () => {
+    const build = () => new Bus("pio", [windowOn(device, 0, 2), windowOn(other, 1, 2)]);
+    expect(build).toThrow(expect.objectContaining({ name: "BusOverlapError" }));
+  });
+
   it("takes windows that touch", () => {
     expect(new Bus("pio", [windowOn(device, 0x3f8, 8), windowOn(other, 0x400, 4)]).windows).toHaveLength(2);
   });
@@ -123,6 +128,36 @@ describe("an access", () => {
         { offset: 8, sizeBytes: accessBytes },
       ]);
     }
+  });
+
+  it("that ends where its window ends reaches it whole too", () => {
+    const { device, seen } = memory(4);
+    readWindow(windowOn(device, 0x100, 8), 0x104, 4);
+    expect(seen).toEqual([{ offset: 4, sizeBytes: 4 }]);
+  });
+
+  it("holds the device's lock while it is handled, and not afterwards", () => {
+    const locks: boolean[] = [];
+    let isHeld = (): boolean => false;
+    const definition = defineDevice({
+      name: "watched",
+      state: {},
+      accessBytes: 1,
+      reset: () => {},
+      read: () => locks.push(isHeld()),
+      write: () => void locks.push(isHeld()),
+    });
+    const layout = layoutOf(definition);
+    const buffer = new SharedArrayBuffer(layout.sizeBytes);
+    const header = layout.headerType.bind(buffer, 0);
+    isHeld = () => header.lock !== 0;
+    const window = windowOn(new Device(definition, layout, buffer, 0), 0, 4);
+    for (const sizeBytes of [1, 2]) {
+      readWindow(window, 0, sizeBytes);
+      writeWindow(window, 0, sizeBytes, 0);
+      expect(isHeld()).toBe(false);
+    }
+    expect(locks).toEqual([true, true, true, true, true, true]);
   });
 
   it("that is wider than the device takes is cut into consecutive ones, lowest first", () => {

@@ -7,7 +7,8 @@ import { openTerminal } from "./terminal.js";
 
 export async function attachConsole(name: string): Promise<number> {
   const socket = await attach(name);
-  const leave = (): void => void socket.end();
+  // Not end(): what the machine still says need not be read for the viewer to go.
+  const leave = (): void => socket.destroySoon();
   const reader = new EscapeReader({
     onBytes: (bytes) => socket.write(bytes),
     onCommand(command) {
@@ -19,6 +20,8 @@ export async function attachConsole(name: string): Promise<number> {
   const terminal = openTerminal((bytes) => (process.stdin.isTTY ? reader.push(bytes) : socket.write(bytes)));
   const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
   for (const signal of signals) process.once(signal, leave);
+  // Nobody reads any more (`vmm attach NAME | head -1`).
+  process.stdout.once("error", leave);
   socket.pipe(process.stdout, { end: false });
   await new Promise<void>((resolve) => socket.once("close", resolve).once("error", () => resolve()));
   terminal.restore();

@@ -11,3 +11,17 @@ export class CliError extends Error {
     this.exitCode = exitCode;
   }
 }
+
+const WHY: Record<string, string> = {
+  ENOENT: "no such file or folder",
+  ENOTDIR: "no such file or folder",
+  EACCES: "permission denied",
+  EISDIR: "a folder",
+  EROFS: "a read-only file system",
+};
+
+/** What a file system call failed for, in plain words. */
+export function whyNot(error: unknown): string {
+  const { code = "", message } = error as NodeJS.ErrnoException;
+  return WHY[code] ?? message;
+}

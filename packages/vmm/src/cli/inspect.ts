@@ -7,7 +7,8 @@ export async function inspect(name: string, device: string | undefined, { json }
   const devices = await ask(name, "devices");
   const shown = device === undefined ? devices : devices.filter((candidate) => candidate.name === device);
   if (shown.length === 0) {
-    throw new CliError(`${name} has no device named ${device}; it has ${devices.map((each) => each.name).join(", ")}`);
+    const names = devices.map((each) => each.name).join(", ");
+    throw new CliError(`${name} has no device named ${device}; it has ${names}`, EXIT.FAILURE);
   }
   process.stdout.write(`${json ? JSON.stringify(shown) : deviceList(shown)}\n`);
   return EXIT.OK;

@@ -1,4 +1,5 @@
 /** The `vmm` command: what it can do, and nothing of how. Each command's code is loaded when it is called. */
+import "./early.js";
 import { Command, CommanderError, Option } from "commander";
 import { CliError, EXIT } from "./errors.js";
 
@@ -11,7 +12,7 @@ function program(): Command {
     .helpCommand(false)
     .showHelpAfterError(false)
     .exitOverride()
-    .configureOutput({ outputError: (text, write) => write(`vmm: ${text.replace(/^error: /, "")}`) })
+    .configureOutput({ outputError: (text, write) => write(oneLine(text)) })
     .addHelpText(
       "after",
       `
@@ -91,6 +92,11 @@ Examples:
   return vmm;
 }
 
+/** Commander puts its suggestions on a line of their own. */
+function oneLine(text: string): string {
+  return `vmm: ${text.replace(/^error: /, "").trimEnd().replaceAll("\n", " ")}\n`;
+}
+
 /** Ends the process as soon as what was printed is out. */
 function finish(exitCode: number): void {
   process.exitCode = exitCode;
@@ -118,9 +124,11 @@ function report(error: unknown): number {
   return error instanceof CliError ? error.exitCode : EXIT.FAILURE;
 }
 
-process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-  // Nobody reads any more (`vmm ps | head -1`): not worth a word.
-  if (error.code !== "EPIPE") throw error;
-});
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on("error", (error: NodeJS.ErrnoException) => {
+    // Nobody reads any more (`vmm ps | head -1`): not worth a word.
+    if (error.code !== "EPIPE") throw error;
+  });
+}
 
 await main();

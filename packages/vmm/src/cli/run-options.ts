@@ -10,11 +10,12 @@ import {
   formatSize,
   isMachineName,
   type MachineSpec,
+  MAXIMUM_CPUS,
   MINIMUM_MEMORY_BYTES,
   PAGE_BYTES,
   parseSize,
 } from "../machine/spec.js";
-import { CliError } from "./errors.js";
+import { CliError, whyNot } from "./errors.js";
 
 /** As commander hands them over. */
 export interface RunOptions {
@@ -81,8 +82,9 @@ function machineName(name = `vm-${process.pid}`): string {
 
 function cpuCount(text: string, maxCpus: number): number {
   const cpus = /^\d+$/.test(text) ? Number(text) : Number.NaN;
-  if (cpus >= 1 && cpus <= maxCpus) return cpus;
-  throw new CliError(`--cpus ${text}: a whole number from 1 to ${maxCpus} (this host's KVM limit)`);
+  const most = Math.min(maxCpus, MAXIMUM_CPUS);
+  if (cpus >= 1 && cpus <= most) return cpus;
+  throw new CliError(`--cpus ${text}: a whole number from 1 to ${most}`);
 }
 
 function memorySize(text: string): number {
@@ -106,20 +108,13 @@ function kernelImage(path: string): BootSource["image"] {
   }
 }
 
-const WHY: Record<string, string> = {
-  ENOENT: "no such file",
-  EACCES: "permission denied",
-  ENOTDIR: "no such file",
-};
-
 function readFile(option: string, path: string): Uint8Array {
   try {
     if (!statSync(path).isFile()) throw new CliError(`${option} ${path}: not a file`);
     return readFileSync(path);
   } catch (error) {
     if (error instanceof CliError) throw error;
-    const { code = "", message } = error as NodeJS.ErrnoException;
-    throw new CliError(`${option} ${path}: ${WHY[code] ?? message}`);
+    throw new CliError(`${option} ${path}: ${whyNot(error)}`);
   }
 }
 

@@ -1,6 +1,7 @@
 /** `vmm run`: one machine, from its command line to its exit code. */
-import type { Server } from "node:net";
+import type { Readable } from "node:stream";
 import { Kvm } from "@tools-kvm/kvm-binding";
+import { BootError } from "../boot/errors.js";
 import { ESCAPE_HELP, EscapeReader } from "../console/escape.js";
 import { ConsoleHub } from "../console/hub.js";
 import { Monitor } from "../console/monitor.js";
@@ -8,7 +9,7 @@ import type { ExitRow } from "../control/actions.js";
 import type { ControlledMachine } from "../control/dispatch.js";
 import { exitRows } from "../control/exit-rows.js";
 import { NameTakenError, unregister } from "../control/registry.js";
-import { serve } from "../control/server.js";
+import { type ControlServer, serve } from "../control/server.js";
 import { Machine, type MachineEnd } from "../machine/machine.js";
 import { maxVcpus } from "../machine/virtual-machine.js";
 import { CliError, EXIT } from "./errors.js";
@@ -40,7 +41,10 @@ class Session {
   readonly #hub: ConsoleHub;
   readonly #machine: Machine;
   readonly #controlled: ControlledMachine;
+  /** Inputs that were told to wait until the guest has taken what there is. */
+  readonly #waiting = new Set<Readable>();
   #terminal: RawTerminal | undefined;
+  #monitor: Monitor | undefined;
   #exitCode: number | undefined;
 
   constructor(plan: RunPlan, options: RunOptions) {
@@ -50,18 +54,25 @@ class Session {
     // With --json, standard output carries events alone; the guest's bytes are one kind of them.
     this.#serial = openSink("--serial", events && plan.serial.kind === "stdio" ? { kind: "null" } : plan.serial);
     this.#debug = openSink("--debug-console", plan.debugConsole);
+    const release = (): void => this.#machine.releaseOutputs();
     this.#hub = new ConsoleHub({
       primary: this.#serial.output,
-      onInput: (bytes) => this.#machine.receive(bytes),
-      onDrain: () => this.#machine.releaseOutputs(),
+      onInput: (bytes, viewer) => this.#receive(bytes, viewer),
+      onDrain: release,
     });
+    this.#debug.output?.on("drain", release);
+    if (events) process.stdout.on("drain", release);
     this.#machine = new Machine({
       spec: plan.spec,
       resetOnRequest: options.reboot,
       onOutput: (output, bytes) => {
         if (output === "debug") return this.#debug.output?.write(bytes) ?? true;
-        if (events) this.#event({ event: "output", text: Buffer.from(bytes).toString("latin1") });
-        return this.#hub.write(bytes);
+        const hasRoom = !events || this.#event({ event: "output", text: Buffer.from(bytes).toString("latin1") });
+        return this.#hub.write(bytes) && hasRoom;
+      },
+      onInputTaken: () => {
+        for (const source of this.#waiting) source.resume();
+        this.#waiting.clear();
       },
     });
     this.#controlled = {
@@ -74,21 +85,26 @@ class Session {
   async run(): Promise<number> {
     const { name } = this.#plan.spec;
     const machine = this.#machine;
+    const signals = this.#catchSignals();
     const server = await this.#register();
     const forget = (): void => unregister(name);
     process.once("exit", forget);
-    const signals = this.#catchSignals();
     let end: MachineEnd;
     try {
+      this.#serial.begin?.();
+      this.#debug.begin?.();
       this.#announce();
       machine.start(this.#plan.source);
       this.#openConsole();
       end = await machine.ended;
     } catch (error) {
       await machine.stop();
+      // A kernel that was understood and yet cannot be loaded does not fit.
+      if (error instanceof BootError) throw new CliError(`--memory ${this.#options.memory}: ${error.message}`);
       throw error;
     } finally {
       signals();
+      this.#monitor?.abandon();
       this.#terminal?.restore();
       this.#hub.close();
       server.close();
@@ -99,7 +115,7 @@ class Session {
     return this.#exitCode ?? end.status & 0xff;
   }
 
-  async #register(): Promise<Server> {
+  async #register(): Promise<ControlServer> {
     try {
       return await serve(this.#controlled, this.#hub);
     } catch (error) {
@@ -128,10 +144,13 @@ class Session {
   /** Connects the keyboard (or the pty's other end) to the serial port. */
   #openConsole(): void {
     const machine = this.#machine;
-    this.#serial.input?.on("data", (bytes: Buffer) => machine.receive(bytes));
+    if (machine.phase === "ended") return;
+    const { input } = this.#serial;
+    input?.on("data", (bytes: Buffer) => this.#receive(bytes, input));
     if (this.#plan.serial.kind !== "stdio") return;
-    if (process.stdin.isTTY !== true) {
-      this.#terminal = openTerminal((bytes) => machine.receive(bytes));
+    const { stdin } = process;
+    if (stdin.isTTY !== true) {
+      this.#terminal = openTerminal((bytes) => this.#receive(bytes, stdin));
       return;
     }
     const monitor = new Monitor({
@@ -139,8 +158,9 @@ class Session {
       run: (line) => runMonitorCommand(this.#controlled, line),
       onClose: () => {},
     });
+    this.#monitor = monitor;
     const reader = new EscapeReader({
-      onBytes: (bytes) => (monitor.isOpen ? monitor.push(bytes) : machine.receive(bytes)),
+      onBytes: (bytes) => (monitor.isOpen ? monitor.push(bytes) : void machine.receive(bytes)),
       onCommand: (command) => {
         if (command === "quit") void machine.stop();
         else if (command === "help") process.stderr.write(`\r\nvmm: ${ESCAPE_HELP}\r\n`);
@@ -149,6 +169,13 @@ class Session {
       },
     });
     this.#terminal = openTerminal((bytes) => reader.push(bytes));
+  }
+
+  /** Hands `bytes` to the guest; their source waits while a lot of input does. */
+  #receive(bytes: Uint8Array, source: Readable): void {
+    if (this.#machine.receive(bytes)) return;
+    source.pause();
+    this.#waiting.add(source);
   }
 
   #catchSignals(): () => void {
@@ -160,15 +187,17 @@ class Session {
     for (const name of names) process.on(name, onSignal);
     // A reader that went away (`vmm run | head`) ends the machine as a hangup does.
     const onBrokenPipe = (): void => onSignal("SIGHUP");
-    process.stdout.on("error", onBrokenPipe);
+    const streams = [process.stdout, process.stderr];
+    for (const stream of streams) stream.on("error", onBrokenPipe);
     return () => {
       for (const name of names) process.off(name, onSignal);
-      process.stdout.off("error", onBrokenPipe);
+      for (const stream of streams) stream.off("error", onBrokenPipe);
     };
   }
 
-  #event(event: Record<string, unknown>): void {
-    process.stdout.write(`${JSON.stringify(event)}\n`);
+  /** False when standard output wants no more for now. */
+  #event(event: Record<string, unknown>): boolean {
+    return process.stdout.write(`${JSON.stringify(event)}\n`);
   }
 
   #report(end: MachineEnd): void {

@@ -1,9 +1,9 @@
 /** Opens the places that a guest's bytes go to. */
-import { createWriteStream, openSync } from "node:fs";
+import { constants, createWriteStream, fstatSync, ftruncateSync, openSync } from "node:fs";
 import { type Readable, Writable } from "node:stream";
 import { ReadStream, WriteStream } from "node:tty";
 import { Pty } from "@tools-kvm/kvm-binding";
-import { CliError } from "./errors.js";
+import { CliError, whyNot } from "./errors.js";
 import type { Sink } from "./run-options.js";
 
 export interface OpenSink {
@@ -12,6 +12,8 @@ export interface OpenSink {
   readonly input?: Readable;
   /** One line for the user, when the place has a name he must know. */
   readonly announcement?: string;
+  /** The machine begins: what an earlier one left here goes. */
+  begin?(): void;
   close(): Promise<void>;
 }
 
@@ -41,12 +43,20 @@ function flushed(stream: Writable): Promise<void> {
 function openFile(option: string, path: string): OpenSink {
   let fd: number;
   try {
-    fd = openSync(path, "w");
+    // Not emptied yet: another machine of the same name may be writing to it, and then this one will not run.
+    fd = openSync(path, constants.O_WRONLY | constants.O_CREAT, 0o666);
   } catch (error) {
-    throw new CliError(`${option} file:${path}: ${(error as Error).message}`);
+    throw new CliError(`${option} file:${path}: ${whyNot(error)}`);
   }
   const output = createWriteStream(path, { fd });
-  return { output, close: () => new Promise((resolve) => void output.end(() => resolve())) };
+  return {
+    output,
+    begin() {
+      // A pipe or a device has no length.
+      if (fstatSync(fd).isFile()) ftruncateSync(fd);
+    },
+    close: () => new Promise((resolve) => void output.end(() => resolve())),
+  };
 }
 
 /** Nobody may be looking at a pty; then this much is kept for whoever opens it, and the rest is gone. */

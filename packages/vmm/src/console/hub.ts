@@ -11,7 +11,7 @@ const MAX_LAG_BYTES = 1024 * 1024;
 
 export interface ConsoleHubOptions {
   /** Bytes from a viewer, for the guest. */
-  onInput(bytes: Uint8Array): void;
+  onInput(bytes: Uint8Array, viewer: Duplex): void;
   /** Where the console goes first; when it is slow the guest waits for it. Absent for `--serial null`. */
   readonly primary?: Writable;
   /** The primary output can take more: what was held back may come. */
@@ -47,7 +47,7 @@ export class ConsoleHub {
   attach(viewer: Duplex): void {
     viewer.write(this.#history);
     this.#viewers.add(viewer);
-    viewer.on("data", (bytes: Buffer) => this.#options.onInput(bytes));
+    viewer.on("data", (bytes: Buffer) => this.#options.onInput(bytes, viewer));
     const leave = (): void => {
       this.#viewers.delete(viewer);
       viewer.destroy();

@@ -49,6 +49,11 @@ export class Monitor {
     this.#options.onClose();
   }
 
+  /** The machine has ended, and whoever owns the terminal takes it back: no prompt comes any more. */
+  abandon(): void {
+    this.#open = false;
+  }
+
   /** Takes what was typed while the monitor is open. */
   push(bytes: Uint8Array): void {
     for (const byte of bytes) {

@@ -29,6 +29,9 @@ const ALLOWED: Record<ActionName, readonly Phase[]> = {
 
 export const ACTION_NAMES = Object.keys(ALLOWED) as ActionName[];
 
+/** As much of a request is repeated in an answer that refuses it. */
+const SHOWN_CHARACTERS = 40;
+
 /** An action that was refused: not known, or not in this phase. */
 export class ActionError extends Error {
   override readonly name = "ActionError";
@@ -39,9 +42,8 @@ export function parseAction(value: unknown): VmAction {
   const action = typeof value === "object" && value !== null ? (value as { action?: unknown }).action : undefined;
   const name = ACTION_NAMES.find((known) => known === action);
   if (name === undefined) {
-    throw new ActionError(
-      `no such action: ${JSON.stringify(action) ?? "nothing"}; there are ${ACTION_NAMES.join(", ")}`,
-    );
+    const given = typeof action === "string" ? JSON.stringify(action.slice(0, SHOWN_CHARACTERS)) : typeof action;
+    throw new ActionError(`no such action: ${given}; there are ${ACTION_NAMES.join(", ")}`);
   }
   return { action: name } as VmAction;
 }

@@ -4,7 +4,12 @@ import type { ActionName, ActionResult, MachineStatus } from "./actions.js";
 import { encode, type Reply, readLine } from "./protocol.js";
 import { open, registeredNames } from "./registry.js";
 
-/** No machine of that name, or it refused. */
+/** A machine answers at once unless its process hangs or is stopped; a guest that is brought out of KVM takes 2 s at most. */
+const ANSWER_TIMEOUT_MS = 5_000;
+/** What a list of machines waits for the slowest of them. */
+const STATUS_TIMEOUT_MS = 1_000;
+
+/** No machine of that name, or it refused, or it does not answer. */
 export class ClientError extends Error {
   override readonly name = "ClientError";
 }
@@ -21,20 +26,50 @@ export async function attach(name: string): Promise<Socket> {
   return (await converse(name, "attach")).socket;
 }
 
-/** Every machine that answers; the ones that do not are cleaned up on the way. */
-export async function running(): Promise<MachineStatus[]> {
-  const all = await Promise.all(registeredNames().map((name) => ask(name, "status").catch(() => undefined)));
-  return all.filter((status) => status !== undefined);
+export interface Running {
+  readonly machines: readonly MachineStatus[];
+  /** Machines whose process is there but does not answer. */
+  readonly silent: readonly string[];
 }
+
+/** Every machine there is; sockets of machines that are gone are removed on the way. */
+export async function running(): Promise<Running> {
+  const machines: MachineStatus[] = [];
+  const silent: string[] = [];
+  await Promise.all(
+    registeredNames().map(async (name) => {
+      try {
+        const { socket, result } = await converse(name, "status", STATUS_TIMEOUT_MS);
+        socket.destroy();
+        machines.push(result);
+      } catch (error) {
+        if (error instanceof SilentError) silent.push(name);
+        else if (!(error instanceof ClientError)) throw error;
+      }
+    }),
+  );
+  return { machines: machines.sort((a, b) => (a.name < b.name ? -1 : 1)), silent: silent.sort() };
+}
+
+class SilentError extends ClientError {}
 
 async function converse<N extends ActionName>(
   name: string,
   action: N,
+  timeoutMs = ANSWER_TIMEOUT_MS,
 ): Promise<{ socket: Socket; result: ActionResult[N] }> {
   const socket = await open(name);
   if (socket === undefined) throw new ClientError(await noSuchMachine(name));
   socket.write(encode({ action }));
-  const line = await readLine(socket);
+  const timer = setTimeout(() => {
+    socket.destroy(new SilentError(`${name} does not answer; it may be stopped, or hang`));
+  }, timeoutMs);
+  const line = await readLine(socket)
+    .catch((error: Error) => {
+      if (error instanceof ClientError) throw error;
+      return undefined;
+    })
+    .finally(() => clearTimeout(timer));
   if (line === undefined) throw new ClientError(`${name} ended before it answered`);
   const reply = JSON.parse(line) as Reply<N>;
   if (!reply.ok) {

@@ -28,9 +28,9 @@ function rowOf(slots: readonly LedgerSlotSnapshot[]): ExitRow {
     address: named ? Number(detail) : undefined,
     count,
     kernelAvgNs: sum(slots, (slot) => slot.kernelNs) / count,
-    kernelP99Ns: percentileNs(merged(slots.map((slot) => slot.kernelHistogram)), 0.99),
+    kernelP99Ns: percentileNs(merged(slots.map((slot) => slot.kernelHistogram)), 99),
     handlerAvgNs: sum(slots, (slot) => slot.handlerNs) / count,
-    handlerP99Ns: percentileNs(merged(slots.map((slot) => slot.handlerHistogram)), 0.99),
+    handlerP99Ns: percentileNs(merged(slots.map((slot) => slot.handlerHistogram)), 99),
   };
 }
 

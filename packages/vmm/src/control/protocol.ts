@@ -23,6 +23,8 @@ export function encode(message: VmAction | Reply): string {
  * the other side closes first; rejects when the line is longer than `limitBytes`.
  */
 export function readLine(socket: Socket, limitBytes = Number.MAX_SAFE_INTEGER): Promise<string | undefined> {
+  // It may have ended while nobody listened, and would not say so again.
+  if (socket.readableEnded || socket.destroyed) return Promise.resolve(undefined);
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
     let length = 0;

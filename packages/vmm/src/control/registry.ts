@@ -6,6 +6,7 @@ import { chmodSync, existsSync, lstatSync, mkdirSync, readdirSync, rmSync } from
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { homedir } from "node:os";
 import { join } from "node:path";
+import { isMachineName } from "../machine/spec.js";
 
 const SUFFIX = ".sock";
 const FOLDER = "tools-kvm";
@@ -27,15 +28,19 @@ export class NameTakenError extends Error {
   }
 }
 
+/** What fits into a unix socket's address (unix(7), sun_path) before its final zero. */
+const MAX_PATH_BYTES = 107;
+
 function socketPath(name: string): string {
-  return join(registryFolder(), name + SUFFIX);
+  const path = join(registryFolder(), name + SUFFIX);
+  if (Buffer.byteLength(path) <= MAX_PATH_BYTES) return path;
+  throw new Error(`${path}: too long for a socket; give a shorter --name or XDG_RUNTIME_DIR`);
 }
 
 /** Opens the machine's socket, mode 0600, and serves `onConnection`. Throws NameTakenError. */
 export async function register(name: string, onConnection: (socket: Socket) => void): Promise<Server> {
-  const folder = registryFolder();
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
   const path = socketPath(name);
+  mkdirSync(registryFolder(), { recursive: true, mode: 0o700 });
   for (let attempt = 0; ; attempt++) {
     try {
       return await listen(path, onConnection);
@@ -49,7 +54,8 @@ export async function register(name: string, onConnection: (socket: Socket) => v
 
 function listen(path: string, onConnection: (socket: Socket) => void): Promise<Server> {
   return new Promise((resolve, reject) => {
-    const server = createServer(onConnection);
+    // A client may say that it asks no more (`echo ... | nc -U`) and still wants its answer.
+    const server = createServer({ allowHalfOpen: true }, onConnection);
     server.once("error", reject);
     // The umask decides the socket's mode at bind: nobody else may connect, not even for a moment.
     const umask = process.umask(0o177);
@@ -68,6 +74,8 @@ export function unregister(name: string): void {
 
 /** Connects to a machine; undefined when no machine of that name runs (a dead socket is removed). */
 export async function open(name: string): Promise<Socket | undefined> {
+  // What is no name is no path either: nobody is to reach, or remove, a socket elsewhere.
+  if (!isMachineName(name)) return undefined;
   const path = socketPath(name);
   const socket = await tryConnect(path);
   if (socket === undefined && isSocket(path)) rmSync(path, { force: true });
@@ -81,6 +89,7 @@ export function registeredNames(): string[] {
   return readdirSync(folder)
     .filter((file) => file.endsWith(SUFFIX))
     .map((file) => file.slice(0, -SUFFIX.length))
+    .filter(isMachineName)
     .sort();
 }
 

@@ -1,5 +1,5 @@
 /**
- * Small guests that ask this host's KVM one question each: a few bytes of code at CPL0 that halt when all went well.
+ * Small guests that ask this host's KVM one question each: a few bytes of code that halt when all went well.
  * What they find decides which guests the host can run.
  */
 import {
@@ -23,12 +23,13 @@ export interface ProbeResult {
   readonly meaning: string;
 }
 
-type Mode = "real" | "protected" | "protected-paged" | "long";
+/** `user` is long mode at CPL3 with IOPL 3, so that it may use ports. */
+type Mode = "real" | "protected" | "protected-paged" | "long" | "user";
 
 interface Probe {
   readonly name: string;
   readonly mode: Mode;
-  /** Machine code. It ends with HLT, and RAX is then checked against `expectRax` where that is given. */
+  /** Machine code. It ends with HLT, at CPL3 with a port, and RAX is then checked against `expectRax` if that is given. */
   readonly code: readonly number[];
   readonly expectRax?: bigint;
   readonly meaning: string;
@@ -37,9 +38,15 @@ interface Probe {
 }
 
 const HLT = 0xf4;
+/** out 0x80, al */
+const OUT = [0xe6, 0x80];
 const CODE = 0x1000;
 const STACK = 0x8000;
 const PAGE_TABLES = 0x1_0000;
+const INTERRUPT_TABLE = 0x2_0000;
+const DESCRIPTOR_TABLE = 0x2_2000;
+const CODE_SELECTOR = 0x8;
+const RFLAGS = { RESERVED: 2, IOPL3: 3 << 12 } as const;
 const MEMORY_BYTES = 0x20_0000;
 /** What the probe of CPUID puts into EAX of leaf 0x40000000. */
 const CPUID_MARK = 0x4000_0abc;
@@ -61,7 +68,7 @@ const PROBES: readonly Probe[] = [
   },
   { name: "64-bit long mode", mode: "long", code: [HLT], meaning: "64-bit kernels cannot run" },
   {
-    name: "CPUID as the machine sets it",
+    name: "CPUID as the machine sets it, at CPL0",
     mode: "long",
     // mov eax, 0x40000000; cpuid; hlt
     code: [0xb8, 0x00, 0x00, 0x00, 0x40, 0x0f, 0xa2, HLT],
@@ -69,7 +76,30 @@ const PROBES: readonly Probe[] = [
     meaning: "guests see the host's own CPUID: distribution kernels may use what KVM here does not emulate",
   },
   {
-    name: "software interrupts (int n)",
+    name: "CPUID as the machine sets it, at CPL3",
+    mode: "user",
+    // mov eax, 0x40000000; cpuid; out 0x80, al
+    code: [0xb8, 0x00, 0x00, 0x00, 0x40, 0x0f, 0xa2, ...OUT],
+    expectRax: BigInt(CPUID_MARK),
+    meaning: "programs in the guest see the host's own CPUID, and what it promises",
+  },
+  {
+    name: "software interrupts (int n), 64-bit",
+    mode: "long",
+    // int 0x20; hlt
+    code: [0xcd, 0x20, HLT],
+    expectRax: BigInt(INTERRUPT_MARK),
+    meaning: "kernels that use int 0x80 or int3 at CPL0 stop with an internal error of KVM",
+    prepare(memory) {
+      const handler = 0x2000;
+      // A present 64-bit interrupt gate (Intel SDM vol 3, figure 7-8).
+      memory.set([handler & 0xff, handler >> 8, CODE_SELECTOR, 0, 0, 0x8e], INTERRUPT_TABLE + 0x20 * 16);
+      // mov eax, 0x1234; hlt
+      memory.set([0xb8, INTERRUPT_MARK & 0xff, INTERRUPT_MARK >> 8, 0, 0, HLT], handler);
+    },
+  },
+  {
+    name: "software interrupts (int n), real mode",
     mode: "real",
     // int 0x20; hlt
     code: [0xcd, 0x20, HLT],
@@ -108,7 +138,7 @@ export function runProbes(kvm: Kvm): ProbeResult[] {
         probe.prepare?.(memory);
         const reason = vcpu.run();
         const { rax } = vcpu.getRegs();
-        if (reason !== KVM_EXIT_HLT) return result(probe, `exit ${exitReasonName(reason)}`);
+        if (reason !== (probe.mode === "user" ? KVM_EXIT_IO : KVM_EXIT_HLT)) return result(probe, `exit ${exitReasonName(reason)}`);
         if (probe.expectRax !== undefined && rax !== probe.expectRax) {
           return result(probe, `the guest saw 0x${rax.toString(16)}, not 0x${probe.expectRax.toString(16)}`);
         }
@@ -153,7 +183,7 @@ function inGuest<T>(kvm: Kvm, mode: Mode, code: readonly number[], use: (vcpu: V
   const sregs = vcpu.getSregs();
   enterMode(sregs, mode, memory.bytes);
   vcpu.setSregs(sregs);
-  vcpu.setRegs(Regs.from({ rip: CODE, rsp: STACK, rflags: 2 }));
+  vcpu.setRegs(Regs.from({ rip: CODE, rsp: STACK, rflags: RFLAGS.RESERVED | (mode === "user" ? RFLAGS.IOPL3 : 0) }));
   return use(vcpu, memory.bytes);
 }
 
@@ -162,20 +192,22 @@ const CR0_PG = 1n << 31n;
 const CR4_PSE = 1n << 4n;
 const CR4_PAE = 1n << 5n;
 const EFER_LME_LMA = (1n << 8n) | (1n << 10n);
-const PRESENT_WRITABLE = 0x3;
+/** Present, writable, open to CPL3. */
+const PAGE = 0x7;
 const LARGE_PAGE = 0x80;
 
 function enterMode(sregs: Sregs, mode: Mode, memory: Uint8Array): void {
   const tables = new DataView(memory.buffer, memory.byteOffset, memory.byteLength);
-  const flat = { base: 0, limit: 0xffff_ffff, present: 1, dpl: 0, s: 1, g: 1, avl: 0, unusable: 0 };
+  const dpl = mode === "user" ? 3 : 0;
+  const flat = { base: 0, limit: 0xffff_ffff, present: 1, dpl, s: 1, g: 1, avl: 0, unusable: 0 };
   if (mode === "real") {
     sregs.assign({ cs: { base: 0, selector: 0 }, ds: { base: 0, selector: 0 }, ss: { base: 0, selector: 0 } });
     return;
   }
-  const long = mode === "long";
-  const data = { ...flat, type: 0x3, selector: 0x10, db: 1, l: 0 };
+  const long = mode === "long" || mode === "user";
+  const data = { ...flat, type: 0x3, selector: 0x10 | dpl, db: 1, l: 0 };
   sregs.assign({
-    cs: { ...flat, type: 0xb, selector: 0x8, db: long ? 0 : 1, l: long ? 1 : 0 },
+    cs: { ...flat, type: 0xb, selector: CODE_SELECTOR | dpl, db: long ? 0 : 1, l: long ? 1 : 0 },
     ds: data,
     es: data,
     fs: data,
@@ -183,13 +215,16 @@ function enterMode(sregs: Sregs, mode: Mode, memory: Uint8Array): void {
     ss: data,
     cr0: sregs.cr0 | CR0_PE,
   });
+  // What the handler of an interrupt is entered with: the flat 64-bit code segment.
+  tables.setBigUint64(DESCRIPTOR_TABLE + CODE_SELECTOR, 0x00af_9b00_0000_ffffn, true);
+  sregs.assign({ gdt: { base: DESCRIPTOR_TABLE, limit: 0x17 }, idt: { base: INTERRUPT_TABLE, limit: 0xfff } });
   if (mode === "protected-paged") {
-    tables.setUint32(PAGE_TABLES, PRESENT_WRITABLE | LARGE_PAGE, true);
+    tables.setUint32(PAGE_TABLES, PAGE | LARGE_PAGE, true);
     sregs.assign({ cr3: PAGE_TABLES, cr4: CR4_PSE, cr0: sregs.cr0 | CR0_PG });
   } else if (long) {
-    tables.setBigUint64(PAGE_TABLES, BigInt((PAGE_TABLES + 0x1000) | PRESENT_WRITABLE), true);
-    tables.setBigUint64(PAGE_TABLES + 0x1000, BigInt((PAGE_TABLES + 0x2000) | PRESENT_WRITABLE), true);
-    tables.setBigUint64(PAGE_TABLES + 0x2000, BigInt(PRESENT_WRITABLE | LARGE_PAGE), true);
+    tables.setBigUint64(PAGE_TABLES, BigInt((PAGE_TABLES + 0x1000) | PAGE), true);
+    tables.setBigUint64(PAGE_TABLES + 0x1000, BigInt((PAGE_TABLES + 0x2000) | PAGE), true);
+    tables.setBigUint64(PAGE_TABLES + 0x2000, BigInt(PAGE | LARGE_PAGE), true);
     sregs.assign({ cr3: PAGE_TABLES, cr4: CR4_PAE, efer: EFER_LME_LMA, cr0: sregs.cr0 | CR0_PG });
   }
 }

@@ -57,12 +57,13 @@ export class ControlWord {
     while (Atomics.load(this.#word, WORD) === value) Atomics.wait(this.#word, WORD, value);
   }
 
-  /** Resolves once the word is `value`; false after `timeoutMs`. For the main thread. */
-  async until(value: number, timeoutMs: number): Promise<boolean> {
+  /** Resolves once the word is `value`; false after `timeoutMs`, or when `isDue` is no longer true. For the main thread. */
+  async until(value: number, timeoutMs: number, isDue: () => boolean): Promise<boolean> {
     const deadline = performance.now() + timeoutMs;
     for (;;) {
       const now = Atomics.load(this.#word, WORD);
       if (now === value) return true;
+      if (!isDue()) return false;
       const left = deadline - performance.now();
       if (left <= 0) return false;
       const change = Atomics.waitAsync(this.#word, WORD, now, Math.min(left, 50));

@@ -39,6 +39,8 @@ const INTERNAL_ERRORS: Record<number, string> = {
 };
 
 const INSTRUCTION_BYTES = 16;
+/** Numbers of 18 characters, on a line of 80. */
+const DATA_PER_LINE = 3;
 
 export interface CrashSite {
   readonly vcpu: Vcpu;
@@ -51,12 +53,10 @@ export interface CrashSite {
 
 export function crashReport({ vcpu, index, end, runPage, ram }: CrashSite): CrashReport {
   const registers = registerDump(vcpu);
-  return {
-    vcpu: index,
-    ...describe(end, runPage),
-    registers,
-    instructionBytes: instructionBytes(vcpu, ram, registers),
-  };
+  const bytes = instructionBytes(vcpu, ram, registers);
+  const described = describe(end, runPage);
+  const hint = bytes === "" ? "rip is not in RAM: the guest jumped to device memory or to nothing" : described.hint;
+  return { vcpu: index, ...described, registers, instructionBytes: bytes, hint };
 }
 
 function describe(end: LoopEnd, runPage: Uint8Array): Pick<CrashReport, "summary" | "details" | "hint"> {
@@ -71,9 +71,9 @@ function describe(end: LoopEnd, runPage: Uint8Array): Pick<CrashReport, "summary
   switch (end.reason) {
     case KVM_EXIT_SHUTDOWN:
       return {
-        summary: "triple fault: an exception came while the guest was handling another",
+        summary: "triple fault: no exception handler could be entered",
         details: [],
-        hint: "look at the IDT (idt, below) and at what the instruction touches",
+        hint: "look at the IDT (idt, above) and at what the instruction touches",
       };
     case KVM_EXIT_FAIL_ENTRY:
       return {
@@ -95,17 +95,15 @@ function describe(end: LoopEnd, runPage: Uint8Array): Pick<CrashReport, "summary
 function internalError(run: Run): Pick<CrashReport, "summary" | "details" | "hint"> {
   const suberror = run.internalSuberror;
   const what = INTERNAL_ERRORS[suberror] ?? `internal error ${suberror}`;
-  const details = [...run.internalData.slice(0, Math.min(run.internalNdata, 16))].map(
-    (value, index) => `data[${index}] 0x${value.toString(16)}`,
+  if (suberror === KVM_INTERNAL_ERROR_EMULATION) {
+    return { summary: what, details: [], hint: "`vmm doctor` says which instructions this host cannot emulate" };
+  }
+  const data = [...run.internalData.slice(0, Math.min(run.internalNdata, 16))].map((value) => `0x${value.toString(16)}`);
+  const lines = Array.from({ length: Math.ceil(data.length / DATA_PER_LINE) }, (_, line) =>
+    data.slice(line * DATA_PER_LINE, (line + 1) * DATA_PER_LINE).join(" "),
   );
-  return {
-    summary: `internal error of KVM: ${what}`,
-    details: suberror === KVM_INTERNAL_ERROR_EMULATION ? [] : details,
-    hint:
-      suberror === KVM_INTERNAL_ERROR_EMULATION
-        ? "the instruction bytes below are the ones it refused; `vmm doctor` says which instructions this host emulates"
-        : "the host's dmesg may say more",
-  };
+  const summary = `internal error of KVM: ${what}`;
+  return { summary, details: lines.map((line) => `data ${line}`), hint: "the host's dmesg may say more" };
 }
 
 /** The worker sends only the part of the page that describes the exit; the view wants a whole struct. */

@@ -1,3 +1,4 @@
+import { EXERCISER_BASE, EXERCISER_MSR } from "@tools-kvm/firmware";
 import {
   KVM_EXIT_HLT,
   KVM_EXIT_IO,
@@ -23,7 +24,6 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { Assembly, createState, FIRST_DEVICE_SLOT, type MachineRequest } from "./assembly.js";
 import { exitHandlers, NEXT } from "./exits.js";
-import { EXERCISER_BASE, EXERCISER_MSR } from "./pc.js";
 import { RunPage } from "./run-page.js";
 import type { MachineSpec } from "./spec.js";
 

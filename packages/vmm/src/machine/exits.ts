@@ -2,6 +2,8 @@
  * What the machine does with each kind of exit: one handler a reason, over a recorded or live `kvm_run` page. No
  * handler needs KVM, so an exit can be replayed in a test.
  */
+
+import { EXERCISER_MSR } from "@tools-kvm/firmware";
 import {
   KVM_EXIT_HLT,
   KVM_EXIT_INTR,
@@ -34,7 +36,6 @@ import {
 import { allOnes, readWindow, type Window, writeWindow } from "../bus/bus.js";
 import { endOfInterrupt } from "../devices/ioapic/ioapic.js";
 import type { Assembly, MachineRequest } from "./assembly.js";
-import { EXERCISER_MSR } from "./pc.js";
 import type { RunPage } from "./run-page.js";
 
 /** What the vCPU's loop does next. */

@@ -3,7 +3,7 @@
  * never enters a guest; it talks to the vCPU Workers through control words and kicks (`control.ts`).
  */
 
-import { Worker } from "node:worker_threads";
+import type { Worker } from "node:worker_threads";
 import { EventFd, ExitLedger, Kvm, monotonicNs, watch } from "@tools-kvm/kvm-binding";
 import type { KernelImage } from "../boot/kernel-image.js";
 import { loadKernel } from "../boot/load.js";
@@ -12,12 +12,14 @@ import { COMMAND, VCPU_STATE } from "./control.js";
 import { type CrashReport, crashReport } from "./crash-report.js";
 import { enterKernel } from "./entry-state.js";
 import { GuestRam } from "./guest-ram.js";
+import { InputQueue } from "./input-queue.js";
 import { ledgerSlots } from "./ledger-slots.js";
 import { e820Map } from "./memory-map.js";
 import type { OutputName } from "./pc.js";
 import type { MachineSpec } from "./spec.js";
 import type { LoopEnd } from "./vcpu-loop.js";
-import type { VcpuMessage, VcpuWorkerData } from "./vcpu-worker.js";
+import { takeVcpuThread } from "./vcpu-thread.js";
+import type { ToVcpu, VcpuMessage } from "./vcpu-worker.js";
 import { VirtualMachine } from "./virtual-machine.js";
 import { vmWiring } from "./vm-wiring.js";
 
@@ -44,18 +46,23 @@ export interface MachineOptions {
   readonly spec: MachineSpec;
   /** Bytes the guest has written to an output. False holds further output back until `releaseOutputs`. */
   onOutput(output: OutputName, bytes: Uint8Array): boolean;
-  /** Called when the guest asks for a reset; false ends the machine instead. */
+  /** Called after `receive` has said false: more may come. */
+  onInputTaken?(): void;
+  /** What happens when the guest asks for a reset: false ends the machine instead. */
   readonly resetOnRequest?: boolean;
 }
 
 /** How long a kicked vCPU may take to leave the guest before something is wrong. */
 const KICK_TIMEOUT_MS = 2_000;
-/** How often input that found the device full is offered again. */
-const INPUT_RETRY_MS = 1;
+/** When input that found the device full is offered again: soon, and ever later while the guest takes nothing. */
+const INPUT_RETRY_MS = { FIRST: 1, LAST: 32 } as const;
+/** Whoever sends input is asked to wait while this much is on its way. */
+const INPUT_BACKLOG_BYTES = 4 * 1024;
 
 export class Machine {
   readonly spec: MachineSpec;
   readonly ram: GuestRam;
+  /** Stays open when the machine has ended, so that its counts can be read; whoever has read them disposes of it. */
   readonly ledger: ExitLedger;
   readonly assembly: Assembly;
   /** Settles once, when the machine has ended and everything it held is closed. */
@@ -66,18 +73,24 @@ export class Machine {
   readonly #state: SharedArrayBuffer;
   readonly #kvm: Kvm;
   readonly #wake: EventFd;
-  readonly #workers: Worker[];
+  readonly #workers: Worker[] = [];
   readonly #inLoop = new Set<number>();
   /** Outputs whose reader is slow: what the guest writes stays in their rings, and then the guest waits. */
   readonly #heldOutputs = new Set<OutputName>();
-  readonly #input: number[] = [];
+  readonly #input = new InputQueue();
+  /** False until the guest has set its serial port up: what came before would be lost when it does. */
+  #serialUsed = false;
+  #inputRetryMs: number = INPUT_RETRY_MS.FIRST;
   #inputTimer: NodeJS.Timeout | undefined;
   #watch: { close(): void } | undefined;
   #source: BootSource | undefined;
   #hardware: VirtualMachine | undefined;
   #phase: Phase = "starting";
+  /** Somebody looks at the vCPUs and needs them still, whatever the phase is. */
+  #holds = 0;
   #settle!: (end: MachineEnd) => void;
-  #onLoopsLeft: (() => void) | undefined;
+  /** Told when the last Worker has left its loop. */
+  #onLoopsLeft: (() => void)[] = [];
 
   /** Builds the machine and starts its Workers, which come up while the caller reads the kernel. */
   constructor(options: MachineOptions) {
@@ -92,8 +105,13 @@ export class Machine {
       vcpuIds: Array.from({ length: spec.cpus }, (_, id) => id),
       slots: ledgerSlots(namedExits(spec)),
     });
-    this.#workers = Array.from({ length: spec.cpus }, (_, index) => this.#startWorker(index));
-    this.ram = GuestRam.create(spec.memoryBytes);
+    try {
+      for (let index = 0; index < spec.cpus; index++) this.#workers.push(this.#startWorker(index));
+      this.ram = GuestRam.create(spec.memoryBytes);
+    } catch (error) {
+      this.#close();
+      throw error;
+    }
     this.assembly = new Assembly(spec, this.#state, {
       ...vmWiring(() => this.#hardware?.vm),
       wakeReader: () => this.#wake.signal(),
@@ -110,8 +128,13 @@ export class Machine {
     return this.#phase;
   }
 
-  /** Boots `source`. Throws BootError when it does not fit, KvmError when KVM refuses; then the machine is closed. */
+  /**
+   * Boots `source`; once. Throws BootError when it does not fit, KvmError when KVM refuses; then the machine has ended.
+   * A machine that was stopped before is left alone.
+   */
   start(source: BootSource): void {
+    if (this.#phase === "ended") return;
+    if (this.#phase !== "starting") throw new Error("a machine is started once; reset() boots it again");
     this.#source = source;
     try {
       this.#watch = watch(this.#wake, () => {
@@ -121,27 +144,24 @@ export class Machine {
       this.#drainOutputs(); // declares the reader asleep
       this.#boot();
     } catch (error) {
-      this.#close();
+      this.#finish({ why: "failed", status: 1, message: (error as Error).message });
       throw error;
     }
   }
 
   #startWorker(index: number): Worker {
-    const workerData: VcpuWorkerData = {
+    const worker = takeVcpuThread();
+    tell(worker, {
+      type: "assemble",
       spec: this.spec,
       state: this.#state,
       index,
       wake: this.#wake.share(),
       ledger: this.ledger.share(),
-    };
-    const worker = new Worker(new URL("./vcpu-worker.js", import.meta.url), {
-      name: `vcpu${index}`,
-      workerData,
-      // A vCPU's loop allocates nothing: the smallest heap does (measured in docs/performance.md).
-      resourceLimits: { maxYoungGenerationSizeMb: 1, maxOldGenerationSizeMb: 16, codeRangeSizeMb: 4, stackSizeMb: 1 },
     });
     worker.on("message", (message: VcpuMessage) => this.#onMessage(index, message));
     worker.on("error", (error) => this.#onMessage(index, { type: "failed", message: error.message }));
+    worker.on("exit", () => this.#onMessage(index, { type: "failed", message: "its thread has ended" }));
     return worker;
   }
 
@@ -149,6 +169,7 @@ export class Machine {
     const { image, commandLine, modules } = this.#source!;
     this.#hardware = new VirtualMachine(this.#kvm, this.spec, this.ram);
     this.assembly.reset();
+    this.#serialUsed = false;
     const entry = loadKernel({
       image,
       commandLine,
@@ -158,10 +179,10 @@ export class Machine {
     });
     const { vm, vcpus } = this.#hardware;
     enterKernel(vcpus[0]!, entry);
-    this.assembly.command.set(COMMAND.RUN);
+    this.assembly.command.set(this.#holds > 0 ? COMMAND.PAUSE : COMMAND.RUN);
     vcpus.forEach((vcpu, index) => {
       this.#inLoop.add(index);
-      this.#workers[index]!.postMessage({ vm: vm.share(), vcpu: vcpu.share() });
+      tell(this.#workers[index]!, { type: "run", vm: vm.share(), vcpu: vcpu.share() });
     });
     this.#phase = "running";
   }
@@ -180,7 +201,7 @@ export class Machine {
         this.#onLoopEnd(index, message.end, message.runPage);
         break;
     }
-    if (this.#inLoop.size === 0) this.#onLoopsLeft?.();
+    if (this.#inLoop.size === 0) for (const resolve of this.#onLoopsLeft.splice(0)) resolve();
   }
 
   #onLoopEnd(index: number, end: LoopEnd, runPage: Uint8Array): void {
@@ -203,17 +224,30 @@ export class Machine {
   async pause(): Promise<void> {
     if (this.#phase !== "running") return;
     this.#phase = "paused";
-    this.assembly.command.set(COMMAND.PAUSE);
-    this.#hardware!.kick();
-    await Promise.all(
-      [...this.#inLoop].map((index) => this.assembly.vcpuStates[index]!.until(VCPU_STATE.PAUSED, KICK_TIMEOUT_MS)),
-    );
+    await this.#halt();
   }
 
   resume(): void {
     if (this.#phase !== "paused") return;
     this.#phase = "running";
-    this.assembly.command.set(COMMAND.RUN);
+    this.#goOn();
+  }
+
+  /** Resolves when every vCPU stands still, or when somebody has ordered something else meanwhile. */
+  async #halt(): Promise<void> {
+    const { command, vcpuStates } = this.assembly;
+    command.set(COMMAND.PAUSE);
+    this.#hardware?.kick();
+    const isDue = (index: number): boolean => command.value === COMMAND.PAUSE && this.#inLoop.has(index);
+    await Promise.all(
+      [...this.#inLoop].map((index) =>
+        vcpuStates[index]!.until(VCPU_STATE.PAUSED, KICK_TIMEOUT_MS, () => isDue(index)),
+      ),
+    );
+  }
+
+  #goOn(): void {
+    if (this.#phase === "running" && this.#holds === 0) this.assembly.command.set(COMMAND.RUN);
   }
 
   /** Power-cycles the guest: fresh vCPUs and devices, the kernel loaded again, RAM otherwise as it was. */
@@ -238,43 +272,60 @@ export class Machine {
     await this.ended;
   }
 
-  /** Registers of every vCPU; the machine is paused for as long as it takes. */
+  /** Looks at the vCPUs while they stand still; a machine that runs goes on afterwards. */
   async withPaused<T>(look: (hardware: VirtualMachine) => T): Promise<T> {
-    const wasRunning = this.#phase === "running";
-    await this.pause();
-    if (this.#hardware === undefined || !this.#isIn("paused")) throw new Error("the machine has ended");
+    this.#holds++;
     try {
+      if (this.#isBooted()) await this.#halt();
+      if (this.#hardware === undefined || !this.#isBooted()) throw new Error(`the machine is ${this.#phase}`);
       return look(this.#hardware);
     } finally {
-      if (wasRunning) this.resume();
+      this.#holds--;
+      this.#goOn();
     }
   }
 
-  /** Bytes for the serial port. What does not fit into its FIFO waits here. */
-  receive(bytes: Uint8Array): void {
-    for (const byte of bytes) this.#input.push(byte);
-    this.#offerInput();
+  /**
+   * Bytes for the serial port. What does not fit into its FIFO waits here. False when a lot waits already: hold back
+   * what is not sent yet until `onInputTaken`.
+   */
+  receive(bytes: Uint8Array): boolean {
+    this.#input.push(bytes);
+    if (this.#inputTimer === undefined) this.#offerInput();
+    return this.#input.length < INPUT_BACKLOG_BYTES;
   }
 
   #offerInput(): void {
-    if (this.#inputTimer !== undefined || this.#phase === "ended") return;
+    if (this.#phase === "ended") return;
     const serial = this.assembly.device("serial16550");
+    const wasFull = this.#input.length >= INPUT_BACKLOG_BYTES;
     let taken = 0;
     serial.lock();
     try {
-      while (taken < this.#input.length && serial.definition.receive!(serial.state, this.#input[taken]!, serial.port)) {
-        taken++;
+      if (this.#isListening(serial.state)) {
+        taken = this.#input.offer((byte) => serial.definition.receive!(serial.state, byte, serial.port));
       }
     } finally {
       serial.unlock();
     }
-    this.#input.splice(0, taken);
+    if (wasFull && this.#input.length < INPUT_BACKLOG_BYTES) this.#options.onInputTaken?.();
+    this.#inputRetryMs = taken > 0 ? INPUT_RETRY_MS.FIRST : Math.min(2 * this.#inputRetryMs, INPUT_RETRY_MS.LAST);
     if (this.#input.length > 0) {
       this.#inputTimer = setTimeout(() => {
         this.#inputTimer = undefined;
         this.#offerInput();
-      }, INPUT_RETRY_MS);
+      }, this.#inputRetryMs);
     }
+  }
+
+  /**
+   * A guest empties the receive FIFO when it sets its UART up, so nothing is sent to a UART in its power-on state. One
+   * that never sets it up but sends is listening all the same.
+   */
+  #isListening(serial: { ier?: number; fcr?: number; mcr?: number }): boolean {
+    if (!this.#isBooted()) return false;
+    this.#serialUsed ||= ((serial.ier ?? 0) | (serial.fcr ?? 0) | (serial.mcr ?? 0)) !== 0;
+    return this.#serialUsed;
   }
 
   #drainOutputs(): void {
@@ -282,6 +333,7 @@ export class Machine {
       while (!this.#heldOutputs.has(name)) {
         const bytes = ring.take();
         if (bytes === undefined) break;
+        if (name === "serial") this.#serialUsed = true;
         if (!this.#options.onOutput(name, bytes)) this.#heldOutputs.add(name);
         if (ring.takeRefused()) this.#outputDrained(name);
       }
@@ -313,24 +365,28 @@ export class Machine {
     return this.#phase === phase;
   }
 
+  #isBooted(): boolean {
+    return this.#phase === "running" || this.#phase === "paused";
+  }
+
   async #stopLoops(): Promise<void> {
     this.assembly.command.set(COMMAND.STOP);
     this.#hardware?.kick();
     if (this.#inLoop.size === 0) return;
-    await new Promise<void>((resolve) => {
-      this.#onLoopsLeft = resolve;
-    });
-    this.#onLoopsLeft = undefined;
+    await new Promise<void>((resolve) => void this.#onLoopsLeft.push(resolve));
   }
 
   #finish(end: MachineEnd): void {
     if (this.#phase === "ended") return;
     this.#phase = "ended";
     void this.#stopLoops().then(() => {
-      this.#heldOutputs.clear();
-      this.#drainOutputs();
-      this.#close();
-      this.#settle(end);
+      try {
+        this.#heldOutputs.clear();
+        this.#drainOutputs();
+      } finally {
+        this.#close();
+        this.#settle(end);
+      }
     });
   }
 
@@ -343,8 +399,12 @@ export class Machine {
       void worker.terminate();
     }
     this.#hardware?.close();
-    this.ram.close();
+    this.ram?.close();
     this.#wake.close();
     this.#kvm.close();
   }
+}
+
+function tell(worker: Worker, message: ToVcpu): void {
+  worker.postMessage(message);
 }

@@ -1,11 +1,12 @@
 /**
  * The PC: which devices stand where, and on which interrupt line. This is the only file that knows an address.
  */
+import { EXERCISER_BASE, EXERCISER_REGISTER } from "@tools-kvm/firmware";
 import { acpiPm } from "../devices/acpi-pm/acpi-pm.js";
 import { debugConsole } from "../devices/debug-console/debug-console.js";
 import { debugExit } from "../devices/debug-exit/debug-exit.js";
 import type { DeviceDefinition } from "../devices/device.js";
-import { exerciser } from "../devices/exerciser/exerciser.js";
+import { EXERCISER_SIZE_BYTES, exerciser } from "../devices/exerciser/exerciser.js";
 import { fwCfg } from "../devices/fw-cfg/fw-cfg.js";
 import { i8042 } from "../devices/i8042/i8042.js";
 import { ioapic } from "../devices/ioapic/ioapic.js";
@@ -51,12 +52,9 @@ const pio = (base: number, sizeBytes: number, deviceOffset = 0): PlacedWindow =>
 });
 const mmio = (base: number, sizeBytes: number): PlacedWindow => ({ bus: "mmio", base, sizeBytes });
 
-export const EXERCISER_BASE = 0xfeb0_0000;
 /** Within the exerciser: writes that KVM collects without an exit, and writes that become an eventfd's count. */
-export const EXERCISER_COALESCED = EXERCISER_BASE + 0x400;
-export const EXERCISER_DOORBELL = EXERCISER_BASE + 0x800;
-/** The MSR whose accesses come to user space; from the block KVM keeps for itself (Documentation/virt/kvm/x86/msr.rst). */
-export const EXERCISER_MSR = 0x4b56_4dff;
+export const EXERCISER_COALESCED = EXERCISER_BASE + EXERCISER_REGISTER.COALESCED;
+export const EXERCISER_DOORBELL = EXERCISER_BASE + EXERCISER_REGISTER.IOEVENTFD;
 
 /** Every device of a machine, in the order in which their state lies in shared memory. */
 export function placeDevices(spec: MachineSpec): Placement[] {
@@ -85,5 +83,5 @@ const testDevices: Placement[] = [
   { definition: testdevFlush, windows: [pio(0xe4, 4)] },
   { definition: testdevIrq, windows: [pio(0x2000, 24)] },
   { definition: testdevMemory, windows: [mmio(0xff00_0000, 0x1_0000)] },
-  { definition: exerciser, windows: [mmio(EXERCISER_BASE, 0x1000)] },
+  { definition: exerciser, windows: [mmio(EXERCISER_BASE, EXERCISER_SIZE_BYTES)] },
 ];

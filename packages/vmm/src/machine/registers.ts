@@ -74,30 +74,28 @@ function record<K extends string, V>(keys: readonly K[], value: (key: K) => V): 
   return Object.fromEntries(keys.map((key) => [key, value(key)])) as Record<K, V>;
 }
 
-/** The registers as a person reads them, about a dozen lines. */
-export function formatRegisters(dump: RegisterDump): string {
-  const cell = (name: string, value: string): string => `${name.padStart(6)} ${value.slice(2).padStart(16, "0")}`;
-  const rows = (names: readonly string[], values: Record<string, string>): string[] => {
-    const lines: string[] = [];
-    for (let i = 0; i < names.length; i += 4) {
-      lines.push(
-        names
-          .slice(i, i + 4)
-          .map((name) => cell(name, values[name]!))
-          .join(" "),
-      );
-    }
-    return lines;
-  };
-  const segments = SEGMENT_REGISTERS.map((name) => {
-    const { selector, base, limit, dpl } = dump.segments[name];
-    return `${name.padStart(6)} ${selector.padEnd(7)} base ${base} limit ${limit} dpl ${dpl}`;
+/** The registers as a person reads them: 14 lines of at most 80 columns, so that they and a reason fit on a screen. */
+export function formatRegisters({ rip, rflags, mode, general, control, segments, gdt, idt }: RegisterDump): string {
+  const digits = (value: Hex, count: number): string => value.slice(2).padStart(count, "0");
+  const cells = (names: readonly string[], values: Record<string, Hex>): string[] =>
+    names.map((name) => `${name.padEnd(6)} ${digits(values[name]!, 16)}`);
+  const segmentCells = SEGMENT_REGISTERS.map((name) => {
+    const { selector, base, limit, dpl } = segments[name];
+    return `${name.padEnd(3)} ${digits(selector, 4)} ${digits(base, 16)} ${digits(limit, 8)} ${dpl}`;
   });
   return [
-    `${cell("rip", dump.rip)} ${cell("rflags", dump.rflags)}  ${dump.mode} mode`,
-    ...rows(GENERAL_REGISTERS, dump.general),
-    ...rows(CONTROL_REGISTERS, dump.control),
-    ...segments,
-    `   gdt base ${dump.gdt.base} limit ${dump.gdt.limit}   idt base ${dump.idt.base} limit ${dump.idt.limit}`,
+    ...rows([...cells(["rip", "rflags"], { rip, rflags }), `${mode} mode`], 3),
+    ...rows(cells(GENERAL_REGISTERS, general), 3),
+    ...rows(cells(CONTROL_REGISTERS, control), 3),
+    ...rows(segmentCells, 2),
+    `gdt ${digits(gdt.base, 16)} ${digits(gdt.limit, 4)}  idt ${digits(idt.base, 16)} ${digits(idt.limit, 4)}` +
+      "  (base limit)",
   ].join("\n");
+}
+
+/** `cells` side by side, so many a line. */
+function rows(cells: readonly string[], columns: number): string[] {
+  return Array.from({ length: Math.ceil(cells.length / columns) }, (_, row) =>
+    cells.slice(row * columns, (row + 1) * columns).join("  "),
+  );
 }

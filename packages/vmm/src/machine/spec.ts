@@ -5,7 +5,7 @@
 export interface MachineSpec {
   /** The name it registers under; at most 63 bytes of letters, digits, `.`, `_` and `-`. */
   readonly name: string;
-  /** vCPUs, 1 to the host's KVM limit. Their APIC ids are 0 to cpus - 1. */
+  /** vCPUs, 1 to MAXIMUM_CPUS or the host's KVM limit. Their APIC ids are 0 to cpus - 1. */
   readonly cpus: number;
   /** Guest RAM in bytes, a multiple of 4 KiB. */
   readonly memoryBytes: number;
@@ -19,6 +19,8 @@ const KIB = 1024;
 const MIB = 1024 * KIB;
 const GIB = 1024 * MIB;
 
+/** A local APIC's id has eight bits, and 0xff stands for all of them (Intel SDM vol 3, 11.6.1 and 11.6.2). */
+export const MAXIMUM_CPUS = 255;
 /** Guest page size; RAM is a whole number of these. */
 export const PAGE_BYTES = 4096;
 /** A guest needs its first megabyte and something to stand on. */

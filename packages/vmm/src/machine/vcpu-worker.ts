@@ -1,20 +1,22 @@
 /**
- * The thread of one vCPU. It assembles the machine's devices over the shared state, waits to be given a vCPU, and runs
- * it until the machine stops; a reset gives it the next one.
+ * The thread of one vCPU. It is told of its machine, whose devices it assembles over the shared state; then it is given
+ * a vCPU and runs it until the machine stops; a reset gives it the next one.
  */
-import { parentPort, workerData } from "node:worker_threads";
+import { parentPort } from "node:worker_threads";
 import { EventFd, ExitLedger, monotonicNs, type SharedExitLedger, Vcpu, Vm } from "@tools-kvm/kvm-binding";
 import { SharedLock } from "../state/lock.js";
 import { Assembly, type MachineRequest } from "./assembly.js";
 import { CoalescedWrites } from "./coalesced-writes.js";
-import { COALESCED_LOCK, VCPU_STATE } from "./control.js";
+import { COALESCED_LOCK, type ControlWord, VCPU_STATE } from "./control.js";
 import { exitHandlers } from "./exits.js";
 import { RunPage } from "./run-page.js";
 import type { MachineSpec } from "./spec.js";
 import { type LoopEnd, runLoop } from "./vcpu-loop.js";
 import { vmWiring } from "./vm-wiring.js";
 
-export interface VcpuWorkerData {
+/** From the main thread, once: this is the machine. */
+export interface AssembleMessage {
+  readonly type: "assemble";
   readonly spec: MachineSpec;
   readonly state: SharedArrayBuffer;
   readonly index: number;
@@ -24,10 +26,13 @@ export interface VcpuWorkerData {
 }
 
 /** From the main thread: run this vCPU of this VM. */
-export interface StartMessage {
+export interface RunMessage {
+  readonly type: "run";
   readonly vm: number;
   readonly vcpu: number;
 }
+
+export type ToVcpu = AssembleMessage | RunMessage;
 
 /** To the main thread. */
 export type VcpuMessage =
@@ -38,58 +43,80 @@ export type VcpuMessage =
 /** As much of kvm_run as describes an exit. */
 const EXIT_DESCRIPTION_BYTES = 288;
 
-const { spec, state, index, wake, ledger: sharedLedger } = workerData as VcpuWorkerData;
 const port = parentPort!;
 const post = (message: VcpuMessage): void => port.postMessage(message);
 
-const asked = { value: false };
-let vm: Vm | undefined;
-const wakeMain = EventFd.attach(wake);
-const ledger = ExitLedger.attach(sharedLedger);
+/** The machine as this thread has it. */
+let thread: VcpuThread | undefined;
 
-function request(what: MachineRequest): void {
-  asked.value = true;
-  post({ type: "request", request: what });
+class VcpuThread {
+  readonly #about: AssembleMessage;
+  readonly #ledger: ExitLedger;
+  readonly #assembly: Assembly;
+  readonly #state: ControlWord;
+  readonly #asked = { value: false };
+  #vm: Vm | undefined;
+
+  constructor(about: AssembleMessage) {
+    this.#about = about;
+    this.#ledger = ExitLedger.attach(about.ledger);
+    const wakeMain = EventFd.attach(about.wake);
+    this.#assembly = new Assembly(about.spec, about.state, {
+      ...vmWiring(() => this.#vm),
+      wakeReader: () => wakeMain.signal(),
+      request: (request) => this.#request(request),
+      nowNs: monotonicNs,
+      wallClockMs: Date.now,
+    });
+    this.#state = this.#assembly.vcpuStates[about.index]!;
+  }
+
+  #request(request: MachineRequest): void {
+    this.#asked.value = true;
+    post({ type: "request", request });
+  }
+
+  run(message: RunMessage): void {
+    const { spec, state: buffer, index } = this.#about;
+    const assembly = this.#assembly;
+    using vm = Vm.attach(message.vm);
+    using vcpu = Vcpu.attach(message.vcpu);
+    this.#vm = vm;
+    this.#asked.value = false;
+    vcpu.useLedger(this.#ledger, index);
+    const page = new RunPage(vcpu.runPage);
+    const end = runLoop({
+      vcpu,
+      coalesced: spec.testDevices
+        ? new CoalescedWrites(vcpu.coalesced, new SharedLock(new Int32Array(buffer), COALESCED_LOCK), assembly)
+        : undefined,
+      handlers: exitHandlers({
+        page,
+        assembly,
+        currentSlot: this.#ledger.currentSlot(index),
+        request: (request) => this.#request(request),
+      }),
+      command: assembly.command,
+      state: this.#state,
+      asked: this.#asked,
+    });
+    this.idle();
+    post({ type: "ended", end, runPage: page.u8.slice(0, EXIT_DESCRIPTION_BYTES) });
+  }
+
+  /** This vCPU is in no loop any more. */
+  idle(): void {
+    this.#vm = undefined;
+    this.#state.set(VCPU_STATE.IDLE);
+  }
 }
 
-const assembly = new Assembly(spec, state, {
-  ...vmWiring(() => vm),
-  wakeReader: () => wakeMain.signal(),
-  request,
-  nowNs: monotonicNs,
-  wallClockMs: Date.now,
-});
-
-function runVcpu(message: StartMessage): void {
-  using machine = Vm.attach(message.vm);
-  using vcpu = Vcpu.attach(message.vcpu);
-  vm = machine;
-  asked.value = false;
-  vcpu.useLedger(ledger, index);
-  const page = new RunPage(vcpu.runPage);
-  const context = { page, assembly, currentSlot: ledger.currentSlot(index), request };
-  const coalesced = spec.testDevices
-    ? new CoalescedWrites(vcpu.coalesced, new SharedLock(new Int32Array(state), COALESCED_LOCK), assembly)
-    : undefined;
-  const end = runLoop({
-    vcpu,
-    coalesced,
-    handlers: exitHandlers(context),
-    command: assembly.command,
-    state: assembly.vcpuStates[index]!,
-    asked,
-  });
-  vm = undefined;
-  const runPage = page.u8.slice(0, EXIT_DESCRIPTION_BYTES);
-  assembly.vcpuStates[index]!.set(VCPU_STATE.IDLE);
-  post({ type: "ended", end, runPage });
-}
-
-port.on("message", (message: StartMessage) => {
+port.on("message", (message: ToVcpu) => {
   try {
-    runVcpu(message);
+    if (message.type === "assemble") thread = new VcpuThread(message);
+    else thread!.run(message);
   } catch (error) {
-    assembly.vcpuStates[index]!.set(VCPU_STATE.IDLE);
+    thread?.idle();
     post({ type: "failed", message: error instanceof Error ? (error.stack ?? error.message) : String(error) });
   }
 });

@@ -3,6 +3,8 @@
  * reset throws it away and makes the next one over the same RAM, which is how every register in the kernel comes to its
  * power-on value.
  */
+
+import { EXERCISER_MSR } from "@tools-kvm/firmware";
 import {
   type CpuidEntry,
   EventFd,
@@ -22,7 +24,7 @@ import { cpuidFor } from "./cpuid.js";
 import type { GuestRam } from "./guest-ram.js";
 import { kvmKind, servesParavirtualFeatures } from "./host.js";
 import { IDENTITY_MAP_ADDR, TSS_ADDR } from "./memory-map.js";
-import { EXERCISER_COALESCED, EXERCISER_DOORBELL, EXERCISER_MSR } from "./pc.js";
+import { EXERCISER_COALESCED, EXERCISER_DOORBELL } from "./pc.js";
 import type { MachineSpec } from "./spec.js";
 
 /** Pins of the IOAPIC that the split irqchip keeps routes for. */

@@ -45,6 +45,7 @@ describe("the power button", () => {
     const bench = new Bench(acpiPm);
     bench.write(ACPI_PM.PM1_EN, PM1.PWRBTN, 2);
     pressPowerButton(bench.state, bench.port);
+    expect(bench.port.irq).toBe(1);
     bench.write(ACPI_PM.PM1_STS, PM1.GBL, 2);
     expect(bench.port.irq).toBe(1);
     bench.write(ACPI_PM.PM1_STS, PM1.PWRBTN, 2);
@@ -52,6 +53,15 @@ describe("the power button", () => {
     expect(bench.read(ACPI_PM.PM1_STS, 2)).toBe(0);
     expect(bench.read(ACPI_PM.PM1_EN, 2)).toBe(PM1.PWRBTN);
   });
+});
+
+it("forgets the button, and lets go of the SCI, when the machine is reset", () => {
+  const bench = new Bench(acpiPm);
+  bench.write(ACPI_PM.PM1_EN, PM1.PWRBTN, 2);
+  pressPowerButton(bench.state, bench.port);
+  bench.device.reset();
+  expect(bench.read(ACPI_PM.PM1_STS, 4)).toBe(0);
+  expect(bench.port.irq).toBe(0);
 });
 
 it("shows status and enable in one double word, and takes both from one", () => {
@@ -64,6 +74,15 @@ it("shows status and enable in one double word, and takes both from one", () => 
 describe("the PM timer", () => {
   it("counts 3,579,545 ticks a second from power-on", () => {
     const bench = new Bench(acpiPm);
+    expect(bench.read(ACPI_PM.PM_TMR, 4)).toBe(0);
+    bench.advance(1e9);
+    expect(bench.read(ACPI_PM.PM_TMR, 4)).toBe(3_579_545);
+  });
+
+  it("begins anew when the machine is reset, whatever the host's clock says", () => {
+    const bench = new Bench(acpiPm);
+    bench.advance(5e9);
+    bench.device.reset();
     expect(bench.read(ACPI_PM.PM_TMR, 4)).toBe(0);
     bench.advance(1e9);
     expect(bench.read(ACPI_PM.PM_TMR, 4)).toBe(3_579_545);

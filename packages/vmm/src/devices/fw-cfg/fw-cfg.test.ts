@@ -45,6 +45,13 @@ it("starts an item anew when it is selected again", () => {
   expect(item(bench, FW_CFG_KEY.SIGNATURE, 1)).toEqual([0x51]);
 });
 
+it("gives data only at the data port", () => {
+  const bench = new Bench(fwCfg);
+  bench.write(0, FW_CFG_KEY.SIGNATURE, 2);
+  expect([bench.read(0), bench.read(0, 2), bench.read(2)]).toEqual([0, 0, 0]);
+  expect(bench.read(1)).toBe(0x51);
+});
+
 it("does not take a byte for a selector", () => {
   const bench = new Bench(fwCfg);
   item(bench, FW_CFG_KEY.SIGNATURE, 1);

@@ -27,6 +27,9 @@ const eoi = (bench: Ioapic, vector: number): void => endOfInterrupt(bench.state,
 const isPending = (bench: Ioapic, pin: number): boolean => (get(bench, lowOf(pin)) & REDIRECTION.REMOTE_IRR) !== 0;
 
 const LOWEST_PRIORITY = 1 << 8;
+const ioapicState = (bench: Ioapic) => bench.device.layout.stateType.save(bench.state);
+
+const SMI = 2 << 8;
 const NMI = 4 << 8;
 
 describe("an edge-triggered pin", () => {
@@ -120,12 +123,22 @@ describe("a level-triggered pin", () => {
     expect(bench.port.msis).toHaveLength(1);
   });
 
-  it("is an edge when its delivery mode has no end, as NMI", () => {
+  it("is an edge when its delivery mode has no end, as SMI and NMI", () => {
+    for (const mode of [SMI, NMI]) {
+      const bench = new Bench(ioapic);
+      program(bench, 9, mode | REDIRECTION.LEVEL);
+      pin(bench, 9, 1);
+      expect(bench.port.msis).toEqual([{ address: 0xfee0_0000, data: mode }]);
+      expect(isPending(bench, 9)).toBe(false);
+    }
+  });
+
+  it("is a level when its delivery mode is lowest priority", () => {
     const bench = new Bench(ioapic);
-    program(bench, 9, NMI | REDIRECTION.LEVEL);
+    program(bench, 9, 0x42 | LOWEST_PRIORITY | REDIRECTION.LEVEL);
     pin(bench, 9, 1);
-    expect(bench.port.msis).toEqual([{ address: 0xfee0_0000, data: NMI }]);
-    expect(isPending(bench, 9)).toBe(false);
+    expect(bench.port.msis).toEqual([{ address: 0xfee0_0008, data: 0xc142 }]);
+    expect(isPending(bench, 9)).toBe(true);
   });
 });
 
@@ -161,9 +174,15 @@ it("does not tell the kernel again what it knows, but does after a reset", () =>
   set(bench, lowOf(9), 0x42 | REDIRECTION.LEVEL | REDIRECTION.MASKED);
   unmask();
   expect(bench.port.routes).toHaveLength(1);
+  set(bench, lowOf(9) + 1, 0x0200_0000);
+  set(bench, lowOf(9), 0x43 | REDIRECTION.LEVEL);
+  expect(bench.port.routes.slice(1)).toEqual([
+    { pin: 9, address: 0xfee0_2000, data: 0xc042 },
+    { pin: 9, address: 0xfee0_2000, data: 0xc043 },
+  ]);
   bench.device.reset();
-  unmask();
-  expect(bench.port.routes).toHaveLength(2);
+  program(bench, 9, 0x43 | REDIRECTION.LEVEL, 2);
+  expect(bench.port.routes).toHaveLength(4);
 });
 
 describe("the registers", () => {
@@ -180,11 +199,28 @@ describe("the registers", () => {
     expect(get(bench, IOAPIC_REGISTER.ARBITRATION)).toBe(0x0f00_0000);
   });
 
-  it("beyond the last entry read as zero and take no writes", () => {
+  it("are back to power-on after a reset", () => {
     const bench = new Bench(ioapic);
-    set(bench, lowOf(IOAPIC_PINS), 0xffff_ffff);
+    const powerOn = ioapicState(bench);
+    for (let i = 0; i < IOAPIC_PINS; i++) {
+      program(bench, i, 0x42 | REDIRECTION.LEVEL, 3);
+      pin(bench, i, 1);
+    }
+    set(bench, IOAPIC_REGISTER.ID, 0x0300_0000);
+    bench.device.reset();
+    expect(ioapicState(bench)).toEqual(powerOn);
+  });
+
+  it("that do not exist read as zero, take no writes and route nothing", () => {
+    const bench = new Bench(ioapic);
+    for (const register of [IOAPIC_REGISTER.VERSION, 0x03, 0x0f, lowOf(IOAPIC_PINS), lowOf(IOAPIC_PINS) + 1, 0xff]) {
+      const before = get(bench, register);
+      set(bench, register, 0xfffe_ffff);
+      expect(get(bench, register)).toBe(before);
+    }
     expect(get(bench, lowOf(IOAPIC_PINS))).toBe(0);
     expect(get(bench, 0x0f)).toBe(0);
+    expect(bench.port.routes).toEqual([]);
   });
 });
 

@@ -52,6 +52,14 @@ describe("the memory", () => {
     expect(bench.read(0xffff)).toBe(0x5a);
   });
 
+  it("takes a wide access whole and touches nothing beside it", () => {
+    const bench = new Bench(testdevMemory);
+    bench.state.memory.fill(0xcc, 0x200, 0x20c);
+    bench.write(0x204, 0x1122_3344, 4);
+    expect([...bench.state.memory.subarray(0x203, 0x209)]).toEqual([0xcc, 0x44, 0x33, 0x22, 0x11, 0xcc]);
+    expect(bench.read(0x204, 4)).toBe(0x1122_3344);
+  });
+
   it("is zero after a reset", () => {
     const bench = new Bench(testdevMemory);
     bench.write(8, 0xffff_ffff, 4);

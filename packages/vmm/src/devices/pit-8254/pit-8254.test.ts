@@ -175,6 +175,46 @@ describe("reading", () => {
     expect(readBoth(bench, 2)).toBe(0x100);
   });
 
+  it("after a read-back latches only what the command names, of only those counters", () => {
+    const bench = new Bench(pit8254);
+    start(bench, 0, 2, 0x1234);
+    start(bench, 1, 2, 0x1234);
+    bench.write(PIT.CONTROL, READ_BACK.COUNT | 2);
+    tick(bench, 0x34);
+    expect(readBoth(bench, 0)).toBe(0x1234);
+    expect(readBoth(bench, 1)).toBe(0x1200);
+    bench.write(PIT.CONTROL, READ_BACK.STATUS | 4);
+    tick(bench, 0x100);
+    expect(readBoth(bench, 0)).toBe(0x1100);
+    expect(bench.read(1) & 0x3f).toBe((ACCESS.BOTH << 4) | (2 << 1));
+    expect(readBoth(bench, 1)).toBe(0x1100);
+  });
+
+  it("of a status gives the first of two that were latched", () => {
+    const bench = new Bench(pit8254);
+    start(bench, 0, 0, 10);
+    bench.write(PIT.CONTROL, READ_BACK.STATUS | 2);
+    tick(bench, 10);
+    bench.write(PIT.CONTROL, READ_BACK.STATUS | 2);
+    expect(bench.read(0) >> 7).toBe(0);
+    expect(output(bench, 0)).toBe(1);
+  });
+
+  it("of a status tells access, mode and BCD", () => {
+    const bench = new Bench(pit8254);
+    bench.write(PIT.CONTROL, control(1, ACCESS.LOW, 5, 1));
+    bench.write(1, 9);
+    bench.write(PIT.CONTROL, READ_BACK.STATUS | 4);
+    expect(bench.read(1)).toBe(0x80 | (ACCESS.LOW << 4) | (5 << 1) | 1);
+  });
+
+  it("of a counter that has no count yet gives zero", () => {
+    const bench = new Bench(pit8254);
+    bench.write(PIT.CONTROL, control(0, ACCESS.BOTH, 2));
+    tick(bench, 100);
+    expect(readBoth(bench, 0)).toBe(0);
+  });
+
   it("tells by the status that a counter has no count yet", () => {
     const bench = new Bench(pit8254);
     bench.write(PIT.CONTROL, control(0, ACCESS.BOTH, 2));
@@ -225,11 +265,24 @@ describe("port B", () => {
     expect(bench.read(PIT.PORT_B) & PORT_B.OUT_2).toBe(PORT_B.OUT_2);
   });
 
+  it("keeps a count that is written while the gate is low, whatever the one before it had come to", () => {
+    const bench = new Bench(pit8254);
+    bench.write(PIT.PORT_B, PORT_B.GATE_2);
+    start(bench, 2, 0, 1000);
+    tick(bench, 300);
+    bench.write(PIT.PORT_B, 0);
+    start(bench, 2, 0, 500);
+    tick(bench, 100);
+    expect(readBoth(bench, 2)).toBe(500);
+  });
+
   it("starts a periodic count anew when the gate rises", () => {
     const bench = new Bench(pit8254);
     bench.write(PIT.PORT_B, PORT_B.GATE_2);
     start(bench, 2, 2, 1000);
     tick(bench, 300);
+    bench.write(PIT.PORT_B, PORT_B.GATE_2 | PORT_B.SPEAKER);
+    expect(readBoth(bench, 2)).toBe(700);
     bench.write(PIT.PORT_B, 0);
     bench.write(PIT.PORT_B, PORT_B.GATE_2);
     expect(readBoth(bench, 2)).toBe(1000);
@@ -238,8 +291,9 @@ describe("port B", () => {
   it("triggers a one-shot with the gate's rising edge", () => {
     const bench = new Bench(pit8254);
     start(bench, 2, 1, 10);
-    tick(bench, 50);
     expect(output(bench, 2)).toBe(1);
+    tick(bench, 50);
+    expect(readBoth(bench, 2)).toBe(10);
     bench.write(PIT.PORT_B, PORT_B.GATE_2);
     expect(output(bench, 2)).toBe(0);
     tick(bench, 10);

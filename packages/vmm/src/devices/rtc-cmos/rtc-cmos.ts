@@ -128,7 +128,6 @@ function readRegister(state: State, port: DevicePort): number {
 
 function writeRegister(state: State, value: number, port: DevicePort): void {
   const { index } = state;
-  if (index === RTC.C || index === RTC.D) return;
   if (index === RTC.A) {
     state.ram[RTC.A] = value & ~A_UIP;
     return;

@@ -184,8 +184,7 @@ export const serial16550 = defineDevice({
     state.overrun = 0;
     state.threPending = 0;
     state.rx.clear();
-    // What was written before the reset still goes out.
-    state.txBusy = state.tx.length > 0 ? 1 : 0;
+    // The transmitter is left as it is: what was written before the reset still goes out.
     updateIrq(state, port);
   },
   read(state, offset, _sizeBytes, port) {

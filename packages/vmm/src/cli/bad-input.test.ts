@@ -1,0 +1,144 @@
+/** What a user gets wrong: one line on stderr that names the option and the value, exit code 2, and nothing left. */
+import { chmodSync, existsSync, readdirSync, readFileSync } from "node:fs";
+import { totalmem } from "node:os";
+import { embeddedGuestPath } from "@tools-kvm/firmware";
+import { afterAll, describe, expect, it, vi } from "vitest";
+import { buildElf } from "../boot/testing.js";
+import { codeGuest, HANG_MS, hasKvm, NEEDS_KVM, Scratch } from "./testing.js";
+
+const scratch = new Scratch();
+afterAll(() => scratch.close());
+vi.setConfig({ testTimeout: 2 * HANG_MS });
+
+const bzImage = new Uint8Array(1024);
+bzImage.set([0x55, 0xaa], 0x1fe);
+bzImage.set(Buffer.from("HdrS"), 0x202);
+const segment = { gpa: 2 ** 20, bytes: new Uint8Array(16) };
+const kernels = {
+  empty: scratch.file("empty", ""),
+  text: scratch.file("text", "#!/bin/sh\necho this is no kernel\n"),
+  truncated: scratch.file("truncated", readFileSync(embeddedGuestPath()).subarray(0, 9000)),
+  headOnly: scratch.file("head", readFileSync(embeddedGuestPath()).subarray(0, 20)),
+  program32: scratch.file("program32", buildElf({ bits: 32, entry: 2 ** 20, segments: [segment] })),
+  program64: scratch.file("program64", buildElf({ bits: 64, machine: 62, entry: 2 ** 20, segments: [segment] })),
+  bzImage: scratch.file("bzImage", bzImage),
+  missing: scratch.path("missing"),
+};
+const tooMuch = `${Math.ceil(totalmem() / 2 ** 30) + 1}G`;
+const threeMebibytes = scratch.file("three-mebibytes", new Uint8Array(3 * 2 ** 20));
+const small = scratch.file("small.elf", codeGuest([0xf4]));
+
+/** Arguments of `vmm`, and what the line says. */
+const mistakes: [string[], string | RegExp][] = [
+  [["run", "--kernel", kernels.missing], `--kernel ${kernels.missing}: no such file`],
+  [["run", "--kernel", scratch.folder], `--kernel ${scratch.folder}: not a file`],
+  [["run", "--kernel", "/dev/null"], "--kernel /dev/null: not a file"],
+  [["run", "--kernel", kernels.empty], `--kernel ${kernels.empty}: the file is empty`],
+  [["run", "--kernel", kernels.text], `--kernel ${kernels.text}: not a kernel`],
+  [["run", "--kernel", kernels.truncated], `--kernel ${kernels.truncated}: truncated`],
+  [["run", "--kernel", kernels.headOnly], `--kernel ${kernels.headOnly}: `],
+  [["run", "--kernel", kernels.program32], `--kernel ${kernels.program32}: a 32-bit ELF file with neither`],
+  [["run", "--kernel", kernels.program64], `--kernel ${kernels.program64}: a 64-bit ELF file with neither`],
+  [["run", "--kernel", kernels.bzImage], `--kernel ${kernels.bzImage}: a Linux bzImage`],
+  [["run", "--initrd", kernels.missing], `--initrd ${kernels.missing}: no such file`],
+  [["run", "--kernel", small, "--memory", "2M", "--initrd", threeMebibytes], "--memory 2M: "],
+  [["run", "--memory", "0"], "--memory 0: "],
+  [["run", "--memory", "1"], "--memory 1: "],
+  [["run", "--memory", "1B"], "--memory 1B: "],
+  [["run", "--memory", "-1G"], "--memory -1G: "],
+  [["run", "--memory", "3000T"], "--memory 3000T: this host has "],
+  [["run", "--memory", "99999999T"], "--memory 99999999T: "],
+  [["run", "--memory", tooMuch], `--memory ${tooMuch}: this host has `],
+  [["run", "--memory", "lots"], "--memory lots: not a size"],
+  [["run", "--memory", ""], "--memory : not a size"],
+  [["run", "--memory", "5000000B"], "--memory 5000000B: not a whole number of 4 KiB pages"],
+  [["run", "--cpus", "0"], "--cpus 0: "],
+  [["run", "--cpus", "-1"], "--cpus -1: "],
+  [["run", "--cpus", "1000"], "--cpus 1000: "],
+  [["run", "--cpus", "1000000"], "--cpus 1000000: "],
+  [["run", "--cpus", "1.5"], "--cpus 1.5: "],
+  [["run", "--cpus", "abc"], "--cpus abc: "],
+  [["run", "--cpus", "0x4"], "--cpus 0x4: "],
+  [["run", "--serial", "tty"], "--serial tty: one of stdio, file:PATH, pty, null"],
+  [["run", "--serial", "file:"], "--serial file:: one of"],
+  [["run", "--serial", "file:/no/such/folder/log"], "--serial file:/no/such/folder/log: no such file"],
+  [["run", "--serial", `file:${scratch.folder}`], `--serial file:${scratch.folder}: `],
+  [["run", "--debug-console", "stdio"], "--debug-console stdio: one of stderr, file:PATH, null"],
+  [["run", "--irqchip", "none"], /--irqchip .*'none'/],
+  [["run", "--name", "../x"], "--name ../x: "],
+  [["run", "--name", ""], "--name : "],
+  [["run", "--name", "a b"], "--name a b: "],
+  [["run", "--name", "x".repeat(64)], `--name ${"x".repeat(64)}: `],
+  [["run", "--no-such-option"], "'--no-such-option'"],
+  [["run", "--jso"], /'--jso' .*--json/],
+  [["run", "--memory"], "--memory"],
+  [["run", "--kernel"], "--kernel"],
+  [["run", "kernel.elf"], "run"],
+  [["no-such-command"], "'no-such-command'"],
+  [["--no-such-option"], "'--no-such-option'"],
+  [["stop"], "'name'"],
+  [["attach"], "'name'"],
+  [["inspect"], "'name'"],
+];
+
+describe.skipIf(!hasKvm)(`a mistake is one line and exit code 2${NEEDS_KVM}`, { concurrent: true }, () => {
+  it.each(mistakes.map(([args, said]) => ({ args, said, title: args.join(" ").replaceAll(scratch.folder, "...") })))(
+    "vmm $title",
+    async ({ args, said }) => {
+      const { status, stdout, stderr } = await scratch.vmm(args);
+      expect({ status, stdout }).toEqual({ status: 2, stdout: "" });
+      expect(stderr).toMatch(/^vmm: [^\n]+\n$/);
+      if (typeof said === "string") expect(stderr).toContain(said);
+      else expect(stderr).toMatch(said);
+    },
+  );
+
+});
+
+it("a mistake leaves no socket", () => {
+  expect(existsSync(scratch.sockets) ? readdirSync(scratch.sockets) : []).toEqual([]);
+});
+
+const canBeNobody = process.getuid?.() === 0 && existsSync("/usr/bin/setpriv");
+
+describe.skipIf(!hasKvm || !canBeNobody)("somebody without rights (needs /dev/kvm, root and setpriv)", { concurrent: true }, () => {
+  const by = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"];
+  const folder = scratch.path("nobody");
+  const env = scratch.env({ XDG_RUNTIME_DIR: folder, HOME: folder });
+
+  it("is told in one line what to do about /dev/kvm", async () => {
+    const { status, stdout, stderr } = await scratch.vmm(["run"], { by, env });
+    expect({ status, stdout }).toEqual({ status: 1, stdout: "" });
+    expect(stderr).toMatch(/^vmm: [^\n]*\/dev\/kvm[^\n]*usermod -aG kvm[^\n]*\n$/);
+  });
+
+  it("is told the same by vmm doctor", async () => {
+    const { status, stdout } = await scratch.vmm(["doctor"], { by, env });
+    expect(status).toBe(1);
+    expect(stdout).toMatch(/^wrong +\/dev\/kvm +permission denied: .*usermod -aG kvm/m);
+  });
+
+  it("is told of a kernel that only its owner may read", async () => {
+    const secret = scratch.file("secret.elf", readFileSync(embeddedGuestPath()));
+    chmodSync(secret, 0o600);
+    chmodSync(scratch.folder, 0o755);
+    // With the group of /dev/kvm, but not the file's.
+    const group = ["setpriv", "--reuid", "65534", "--regid", "kvm", "--clear-groups"];
+    const { status, stderr } = await scratch.vmm(["run", "--kernel", secret], { by: group, env });
+    expect({ status, stderr }).toEqual({ status: 2, stderr: `vmm: --kernel ${secret}: permission denied\n` });
+  });
+});
+
+describe.skipIf(!hasKvm)(`a runtime folder${NEEDS_KVM}`, { concurrent: true }, () => {
+  it("whose path is too long for a socket is named in one line", async () => {
+    const { status, stderr } = await scratch.vmm(["run"], { env: scratch.env({ XDG_RUNTIME_DIR: scratch.path("x".repeat(120)) }) });
+    expect(status).toBe(1);
+    expect(stderr).toMatch(/^vmm: [^\n]+\n$/);
+  });
+
+  it("that cannot be made is named in one line", async () => {
+    const { status, stderr } = await scratch.vmm(["run"], { env: scratch.env({ XDG_RUNTIME_DIR: kernels.text }) });
+    expect(status).toBe(1);
+    expect(stderr).toMatch(/^vmm: [^\n]+\n$/);
+  });
+});

@@ -1,0 +1,40 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { ACTION_NAMES, ActionError, checkAllowed, parseAction } from "./actions.js";
+
+describe("a request", () => {
+  it.each(ACTION_NAMES)("of %s is understood", (action) => {
+    expect(parseAction({ action, more: "is not looked at" })).toEqual({ action });
+  });
+
+  it("of anything else is refused in one line that lists the actions, and nothing but ActionError is thrown", () => {
+    const values = fc.oneof(
+      fc.anything({ withBigInt: true, withNullPrototype: true }),
+      fc.anything({ withBigInt: true }).map((action) => ({ action })),
+      fc.string().map((action) => ({ action })),
+    );
+    fc.assert(
+      fc.property(values, (value) => {
+        try {
+          expect(ACTION_NAMES).toContain(parseAction(value).action);
+        } catch (error) {
+          expect(error).toBeInstanceOf(ActionError);
+          expect((error as Error).message).toMatch(/^no such action: .*; there are status, pause, .*attach$/);
+        }
+      }),
+      { numRuns: 2000 },
+    );
+  });
+
+  it("is not repeated at length when it is refused", () => {
+    expect(() => parseAction({ action: "x".repeat(60_000) })).toThrow(/^.{0,200}$/);
+  });
+
+  it("that a phase does not allow is refused with the phases that do", () => {
+    expect(() => checkAllowed({ action: "resume" }, "running")).toThrow(
+      "cannot resume a machine that is running; it has to be paused",
+    );
+    expect(() => checkAllowed({ action: "registers" }, "starting")).toThrow(/running or paused/);
+    for (const action of ["status", "exits", "devices"] as const) checkAllowed({ action }, "ended");
+  });
+});

@@ -1,0 +1,35 @@
+/** From the command to its end: a guest that powers off at once, the whole process, by the clock on the wall. */
+import type { Bench, BenchContext, Case } from "../bench.js";
+import { missingQemu, QEMU_POWERED_OFF, qemuRun, vmmRun } from "../commands.js";
+
+const POWEROFF = ["--append", "run=poweroff"];
+
+export const start: Bench = {
+  name: "start",
+  summary: "vmm run of a guest that powers off at once, whole process, against QEMU's microvm",
+  runs: { full: 21, quick: 3 },
+  cases(context) {
+    const { programs } = context;
+    return [
+      againstQemu("power off, peer on microvm", "microvm,isa-serial=on", context),
+      // The peer's default machine: its firmware is an emulated BIOS.
+      againstQemu("power off, peer on q35", "q35", context),
+      {
+        name: "an empty Node program",
+        unit: "ms",
+        ours: async () => (await programs.run([process.execPath, "-e", "0"])).elapsedMs,
+      },
+    ];
+  },
+};
+
+function againstQemu(name: string, machine: string, { programs }: BenchContext): Case {
+  const peer = missingQemu() ?? {
+    name: `qemu-system-x86_64 -M ${machine} -enable-kvm`,
+    measure: async () => {
+      const command = qemuRun(machine, "-append", "run=poweroff");
+      return (await programs.run(command, { exitCodes: QEMU_POWERED_OFF })).elapsedMs;
+    },
+  };
+  return { name, unit: "ms", ours: async () => (await programs.run(vmmRun(...POWEROFF))).elapsedMs, peer };
+}

@@ -1,0 +1,34 @@
+/** How the programs that are compared are started: our own from this tree, and QEMU with the same guest. */
+import { fileURLToPath } from "node:url";
+import { embeddedGuestPath } from "@tools-kvm/firmware";
+import type { MissingPeer } from "./bench.js";
+import { which } from "./find-program.js";
+
+const VMM = fileURLToPath(new URL("../../../packages/vmm/bin/vmm.js", import.meta.url));
+const QEMU = "qemu-system-x86_64";
+
+export const MEMORY_MIB = 128;
+
+export function vmmRun(...options: readonly string[]): string[] {
+  return [process.execPath, VMM, "run", "--memory", `${MEMORY_MIB}M`, ...options];
+}
+
+/** QEMU's command line for the embedded guest on `machine`, with its RAM in a memfd that smaps can tell apart. */
+export function qemuRun(machine: string, ...options: readonly string[]): string[] {
+  return [
+    QEMU,
+    ...["-M", `${machine},memory-backend=ram`, "-enable-kvm", "-nodefaults", "-no-user-config", "-display", "none"],
+    ...["-object", `memory-backend-memfd,id=ram,size=${MEMORY_MIB}M`, "-m", `${MEMORY_MIB}M`],
+    ...["-serial", "stdio", "-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-kernel", embeddedGuestPath()],
+    ...options,
+  ];
+}
+
+/** The guest powers off through the debug exit on machines without ACPI: a write of 0, which is this status. */
+export const QEMU_POWERED_OFF = [0, 1];
+
+/** Undefined when QEMU is here. */
+export function missingQemu(): MissingPeer | undefined {
+  if (which(QEMU) !== undefined) return undefined;
+  return { name: "QEMU", missing: `no peer: ${QEMU} is not installed; apt-get install qemu-system-x86` };
+}

@@ -1,0 +1,123 @@
+/**
+ * One run of the embedded guest, counted twice: by `perf-kvm top` and by `perf kvm stat`. Every hardware exit reason must
+ * have the same count in both, and the ground truth (the guest made exactly so many of a kind) must be there.
+ * Exit status: 0 they agree, 1 they do not.
+ */
+import { spawn } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+
+const PIO_EXITS = 20_000;
+const CPUID_EXITS = 5_000;
+/** What each tool needs to attach, in a machine that is emulated instruction by instruction. */
+const ATTACH_MS = 8_000;
+const RUN_LIMIT_MS = 120_000;
+
+const folder = mkdtempSync(join(tmpdir(), "exit-counts-"));
+const children = [];
+
+/** Starts a program; its output is collected, its end awaited by `done`. */
+function start(command, args, options = {}) {
+  const child = spawn(command, args, { stdio: ["pipe", "pipe", "pipe"], ...options });
+  children.push(child);
+  const out = { text: "", errors: "" };
+  child.stdout.on("data", (bytes) => {
+    out.text += bytes;
+  });
+  child.stderr.on("data", (bytes) => {
+    out.errors += bytes;
+  });
+  const done = new Promise((resolve, reject) => child.once("error", reject).once("close", resolve));
+  return { child, out, done };
+}
+
+async function until(what, program, condition) {
+  const deadline = Date.now() + RUN_LIMIT_MS;
+  while (!condition()) {
+    if (program.child.exitCode !== null) throw new Error(`${what}: the program ended: ${program.out.errors}`);
+    if (Date.now() > deadline) throw new Error(`${what}: nothing came of it in ${RUN_LIMIT_MS / 1000} s`);
+    await sleep(100);
+  }
+}
+
+/** `perf kvm stat report`'s table: a name, then the number of samples. */
+function perfCounts(text) {
+  const counts = new Map();
+  for (const line of text.split("\n")) {
+    const row = /^\s*(\S+)\s+(\d+)\s+[\d.]+%/.exec(line);
+    if (row !== null) counts.set(row[1].toUpperCase(), Number(row[2]));
+  }
+  return counts;
+}
+
+/** perf and the processor's manual differ in a few names. */
+const PERF_NAMES = { IOIO: "IO", INTR: "INTERRUPT" };
+
+async function main() {
+  const guest = start("node", ["packages/vmm/bin/vmm.js", "run", "--name", "exit-counts"]);
+  await until("the guest's prompt", guest, () => guest.out.text.includes("kvm> "));
+
+  const data = join(folder, "perf.data");
+  const ours = start("node", [
+    ...["packages/perf-kvm/bin/perf-kvm.js", "top", "--vm", "exit-counts", "--json"],
+    ...["--duration", "600", "--interval", "2", "--source", "tracepoints"],
+  ]);
+  // The whole machine: there is no other VM in it, and a thread of the VMM that ends while perf attaches is no matter.
+  const theirs = start("perf", ["kvm", "stat", "record", "-o", data, "-a"]);
+  await until("perf-kvm's first report", ours, () => ours.out.text.includes("\n"));
+  await sleep(ATTACH_MS);
+
+  for (const load of [`exits pio ${PIO_EXITS}`, `exits cpuid ${CPUID_EXITS}`]) {
+    const before = guest.out.text.length;
+    guest.child.stdin.write(`${load}\r`);
+    await until(load, guest, () => guest.out.text.indexOf("us each", before) > 0);
+  }
+  // Both tools hear of everything up to here; the guest then idles at its prompt.
+  await sleep(1_000);
+  theirs.child.kill("SIGINT");
+  ours.child.kill("SIGINT");
+  await Promise.all([theirs.done, ours.done]);
+  guest.child.stdin.write("poweroff\r");
+  await guest.done;
+
+  const total = JSON.parse(ours.out.text.trim().split("\n").at(-1));
+  const report = start("perf", ["kvm", "--guest", "-i", data, "stat", "report"]);
+  await report.done;
+  return compare(total, perfCounts(report.out.text + report.out.errors), {
+    text: report.out.text,
+    errors: report.out.errors + theirs.out.errors,
+  });
+}
+
+function compare(total, perf, report) {
+  const faults = [];
+  if (total.lost !== 0) faults.push(`perf-kvm lost ${total.lost} records`);
+  const ours = new Map();
+  for (const { source, reason, count } of total.rows) {
+    if (source === "kvm_exit") ours.set(reason, (ours.get(reason) ?? 0) + count);
+  }
+  if (ours.size === 0) faults.push(`perf-kvm saw no kvm_exit: ${total.notes.join("; ")}`);
+  if (perf.size === 0) faults.push(`perf kvm stat saw nothing: ${report.text}${report.errors}`);
+  console.log("reason            perf-kvm   perf kvm stat");
+  for (const [reason, count] of ours) {
+    const other = perf.get(reason) ?? perf.get(PERF_NAMES[reason] ?? reason) ?? 0;
+    console.log(`${reason.padEnd(16)} ${String(count).padStart(9)} ${String(other).padStart(15)}`);
+    if (count !== other) faults.push(`${reason}: ${count} here, ${other} there`);
+  }
+  const pio = total.rows.find(({ reason, detail }) => reason === "IOIO" && detail === "0xe0 out")?.count;
+  if (pio !== PIO_EXITS) faults.push(`the guest wrote ${PIO_EXITS} times to port 0xe0, perf-kvm counts ${pio}`);
+  const cpuid = ours.get("CPUID");
+  if (cpuid !== CPUID_EXITS) faults.push(`the guest executed CPUID ${CPUID_EXITS} times, perf-kvm counts ${cpuid}`);
+  for (const fault of faults) console.log(`FAULT: ${fault}`);
+  console.log(faults.length === 0 ? "both count the same" : report.text);
+  return faults.length === 0 ? 0 : 1;
+}
+
+try {
+  process.exitCode = await main();
+} finally {
+  for (const child of children) if (child.exitCode === null) child.kill("SIGKILL");
+  rmSync(folder, { recursive: true, force: true });
+}
