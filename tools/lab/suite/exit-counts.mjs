@@ -3,16 +3,15 @@
  * have the same count in both, and the ground truth (the guest made exactly so many of a kind) must be there.
  * Exit status: 0 they agree, 1 they do not.
  */
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
+import { open, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 
 const PIO_EXITS = 20_000;
 const CPUID_EXITS = 5_000;
-/** What each tool needs to attach, in a machine that is emulated instruction by instruction. */
-const ATTACH_MS = 8_000;
 const RUN_LIMIT_MS = 120_000;
 
 const folder = mkdtempSync(join(tmpdir(), "exit-counts-"));
@@ -60,14 +59,23 @@ async function main() {
   await until("the guest's prompt", guest, () => guest.out.text.includes("kvm> "));
 
   const data = join(folder, "perf.data");
+  const [control, acknowledged] = [join(folder, "control"), join(folder, "acknowledged")];
+  execFileSync("mkfifo", [control, acknowledged]);
   const ours = start("node", [
     ...["packages/perf-kvm/bin/perf-kvm.js", "top", "--vm", "exit-counts", "--json"],
     ...["--duration", "600", "--interval", "2", "--source", "tracepoints"],
   ]);
-  // The whole machine: there is no other VM in it, and a thread of the VMM that ends while perf attaches is no matter.
-  const theirs = start("perf", ["kvm", "stat", "record", "-o", data, "-a"]);
+  const theirs = start("perf", [
+    // --host: without it perf leaves host events out, and the tracepoints are the host's.
+    ...["kvm", "--host", "stat", "record", "-o", data, "-p", String(guest.child.pid)],
+    // Disabled until told otherwise, and it says when it is ready: its start takes long in here.
+    ...["--delay=-1", `--control=fifo:${control},${acknowledged}`],
+  ]);
   await until("perf-kvm's first report", ours, () => ours.out.text.includes("\n"));
-  await sleep(ATTACH_MS);
+  // Opening a fifo waits for the other side; perf answers once it records.
+  await writeFile(control, "enable\n");
+  const ready = await open(acknowledged, "r");
+  await ready.read(Buffer.alloc(16));
 
   for (const load of [`exits pio ${PIO_EXITS}`, `exits cpuid ${CPUID_EXITS}`]) {
     const before = guest.out.text.length;
@@ -76,6 +84,7 @@ async function main() {
   }
   // Both tools hear of everything up to here; the guest then idles at its prompt.
   await sleep(1_000);
+  await ready.close();
   theirs.child.kill("SIGINT");
   ours.child.kill("SIGINT");
   await Promise.all([theirs.done, ours.done]);
@@ -83,7 +92,7 @@ async function main() {
   await guest.done;
 
   const total = JSON.parse(ours.out.text.trim().split("\n").at(-1));
-  const report = start("perf", ["kvm", "--guest", "-i", data, "stat", "report"]);
+  const report = start("perf", ["kvm", "--host", "-i", data, "stat", "report"]);
   await report.done;
   return compare(total, perfCounts(report.out.text + report.out.errors), {
     text: report.out.text,
