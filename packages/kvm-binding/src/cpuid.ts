@@ -18,7 +18,10 @@ function bits(value: unknown): number {
 }
 
 /** struct kvm_cpuid2 with room for `entries` leaves, by default exactly the given ones. */
-export function encodeCpuid(leaves: readonly CpuidEntry[], entries = listOf(leaves, "CPUID leaves").length): Uint8Array {
+export function encodeCpuid(
+  leaves: readonly CpuidEntry[],
+  entries = listOf(leaves, "CPUID leaves").length,
+): Uint8Array {
   const bytes = new Uint8Array(CpuidHead.sizeBytes + entries * CpuidRecord.sizeBytes);
   new CpuidHead(bytes).nent = entries;
   leaves.forEach((leaf, i) => {

@@ -50,7 +50,10 @@ const brand: unique symbol = Symbol.for("@tools-kvm/kvm-binding KvmError");
 export class KvmError extends Error {
   override readonly name = "KvmError";
   /** Two copies of this package in one thread share the native part, and with it the class of its errors: either copy knows them. */
-  readonly [brand] = true;
+  get [brand](): true {
+    return true;
+  }
+
   static override [Symbol.hasInstance](value: unknown): value is KvmError {
     return typeof value === "object" && value !== null && brand in value;
   }

@@ -13,8 +13,13 @@ const scope = hasKvm ? "" : " (without /dev/kvm: KVM handles are left out)";
 it(
   `throws KvmError or TypeError, and never crashes, whatever every native entry point and public method is given${scope}`,
   () => {
-    const { status, signal, stdout, stderr } = spawnSync(process.execPath, ["--expose-gc", child, seed, calls], { encoding: "utf8" });
-    expect({ status, signal }, `FUZZ_SEED=${seed} FUZZ_CALLS=${calls}: ${stderr.slice(0, 3000)}`).toEqual({ status: 0, signal: null });
+    const { status, signal, stdout, stderr } = spawnSync(process.execPath, ["--expose-gc", child, seed, calls], {
+      encoding: "utf8",
+    });
+    expect({ status, signal }, `FUZZ_SEED=${seed} FUZZ_CALLS=${calls}: ${stderr.slice(0, 3000)}`).toEqual({
+      status: 0,
+      signal: null,
+    });
     const outcome = JSON.parse(stdout) as Record<string, number>;
     expect(outcome.entryPoints).toBeGreaterThan(70);
     for (const kind of ["returned", "KvmError", "TypeError"]) expect(outcome[kind], kind).toBeGreaterThan(0);

@@ -16,20 +16,23 @@ function load(): Native {
       `KVM needs Linux on x86-64; this is ${process.platform} on ${process.arch}`,
     );
   }
+  const require = createRequire(packageJson);
   try {
-    return createRequire(packageJson)("node-gyp-build")(dirname(packageJson)) as Native;
-  } catch (cause) {
-    const why = cause instanceof Error ? cause.message : String(cause);
-    throw new KvmError(
-      "UNSUPPORTED",
-      "load",
-      0,
-      `the native part of @tools-kvm/kvm-binding did not load; build it with: npm run build (${why})`,
-      {
-        cause,
-      },
-    );
+    return require("./build/Release/kvm_binding.node") as Native; // what npm run build made: no search, which every Worker would repeat
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "MODULE_NOT_FOUND") throw broken(error);
   }
+  try {
+    return require("node-gyp-build")(dirname(packageJson)) as Native;
+  } catch (error) {
+    throw broken(error);
+  }
+}
+
+function broken(cause: unknown): KvmError {
+  const why = cause instanceof Error ? cause.message : String(cause);
+  const detail = `the native part of @tools-kvm/kvm-binding did not load; build it with: npm run build (${why})`;
+  return new KvmError("UNSUPPORTED", "load", 0, detail, { cause });
 }
 
 export const native: Native = load();

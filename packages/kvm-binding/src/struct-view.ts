@@ -43,7 +43,8 @@ export function toBigInt(value: unknown, what: string): bigint {
 
 /** An array or typed array, or TypeError. */
 export function listOf<T extends ArrayLike<unknown>>(values: T, what: string): T {
-  if (!Array.isArray(values) && !(ArrayBuffer.isView(values) && "length" in values)) throw new TypeError(`${what} must be an array`);
+  if (!Array.isArray(values) && !(ArrayBuffer.isView(values) && "length" in values))
+    throw new TypeError(`${what} must be an array`);
   return values;
 }
 

@@ -26,7 +26,7 @@ export interface Guest extends Disposable {
 }
 
 /** A guest that should have come back by now is taken out of run(), so that a test fails instead of standing still. */
-const PATIENCE_MS = 5_000;
+const PATIENCE_MS = 10_000;
 let watchdog: Worker | undefined;
 
 export function watch(vcpu: Vcpu): void {
@@ -66,6 +66,14 @@ export function enterRealMode(vcpu: Vcpu, rip = CODE): void {
   vcpu.setRegs({ rip, rsp: STACK, rflags: 2 });
 }
 
+interface Inbox {
+  messages: unknown[];
+  waiting: { resolve: (message: unknown) => void; reject: (error: unknown) => void }[];
+}
+
+// Several messages may arrive in one turn of the event loop: none is lost while a test awaits the one before.
+const inboxes = new WeakMap<Worker, Inbox>();
+
 /**
  * Runs the body of an async function in a Worker, with the built package as `b`, `data` as given and `post` to answer.
  * Workers cannot load TypeScript, so this is the one place where tests need dist/.
@@ -77,15 +85,27 @@ export function inWorker(body: string, data: unknown): Worker {
     const post = (message) => parentPort.postMessage(message);
     import(${JSON.stringify(dist)}).then(async (b) => { ${body} }).catch((error) => post({ error: error.message, code: error.code }));
   `;
-  return new Worker(code, { eval: true, workerData: data });
+  const worker = new Worker(code, { eval: true, workerData: data });
+  const inbox: Inbox = { messages: [], waiting: [] };
+  inboxes.set(worker, inbox);
+  worker.on("message", (message) => {
+    const waiting = inbox.waiting.shift();
+    if (waiting === undefined) inbox.messages.push(message);
+    else waiting.resolve(message);
+  });
+  worker.on("error", (error) => {
+    for (const { reject } of inbox.waiting) reject(error);
+  });
+  return worker;
 }
 
-/** The next message of a Worker. */
+/** The next message of a Worker, in the order they were posted. */
 export function nextMessage<T>(worker: Worker): Promise<T> {
-  return new Promise((resolve, reject) => {
-    worker.once("message", resolve);
-    worker.once("error", reject);
-  });
+  const inbox = inboxes.get(worker)!;
+  if (inbox.messages.length > 0) return Promise.resolve(inbox.messages.shift() as T);
+  return new Promise((resolve, reject) =>
+    inbox.waiting.push({ resolve: resolve as (message: unknown) => void, reject }),
+  );
 }
 
 export function exited(worker: Worker): Promise<number> {

@@ -80,7 +80,21 @@ function dropPool(pool) {
   if (pool.uses % 2 === 0) for (const object of Object.values(pool.objects)) attempt(() => object?.close?.());
 }
 
-const handleNames = ["kvm", "vm", "vcpu", "memory", "eventfd", "closed", "socket", "peer", "perf", "poller", "stats", "ledgerMemory", "watch"];
+const handleNames = [
+  "kvm",
+  "vm",
+  "vcpu",
+  "memory",
+  "eventfd",
+  "closed",
+  "socket",
+  "peer",
+  "perf",
+  "poller",
+  "stats",
+  "ledgerMemory",
+  "watch",
+];
 const tableRequests = native.ioctlTable().map(([, request]) => request);
 
 // Arguments are descriptions, made real for each call, so that a failing run can be shown and repeated.
@@ -92,18 +106,55 @@ const number = fc.oneof(
   fc.constantFrom(0, -0, 1, 4096, 0x10000, 2 ** 31, 2 ** 32 - 1, 2 ** 32, 2 ** 53, -1, Number.NaN, Infinity),
 );
 const big = fc.oneof(fc.bigInt({ min: -(2n ** 65n), max: 2n ** 65n }), fc.constantFrom(0n, -1n, 4096n, 2n ** 64n - 1n));
-const text = fc.oneof(fc.string({ maxLength: 40 }), fc.constantFrom("", "a\0b", "x".repeat(300), "no-such-file", "tap%d")).map((t) => t.replaceAll("/", "_"));
+const text = fc
+  .oneof(fc.string({ maxLength: 40 }), fc.constantFrom("", "a\0b", "x".repeat(300), "no-such-file", "tap%d"))
+  .map((t) => t.replaceAll("/", "_"));
 const lengths = fc.constantFrom(0, 1, 4, 8, 16, 64, 100, 144, 312, 520, 1024, 4096, 8192, 70_000);
-const bytes = fc.record({ bytes: lengths, fill: fc.constantFrom(0, 1, 0xff, "random"), of: fc.constantFrom("Uint8Array", "Float64Array", "Int32Array", "DataView", "BigUint64Array", "shared", "pages", "detached") });
-const odd = fc.constantFrom({ odd: "object" }, { odd: "array" }, { odd: "function" }, { odd: "proxy" }, { odd: "symbol" }, { odd: "date" }, null, undefined, true, false);
+const bytes = fc.record({
+  bytes: lengths,
+  fill: fc.constantFrom(0, 1, 0xff, "random"),
+  of: fc.constantFrom(
+    "Uint8Array",
+    "Float64Array",
+    "Int32Array",
+    "DataView",
+    "BigUint64Array",
+    "shared",
+    "pages",
+    "detached",
+  ),
+});
+const odd = fc.constantFrom(
+  { odd: "object" },
+  { odd: "array" },
+  { odd: "function" },
+  { odd: "proxy" },
+  { odd: "symbol" },
+  { odd: "date" },
+  null,
+  undefined,
+  true,
+  false,
+);
 const request = fc.constantFrom(...tableRequests);
-const anything = fc.oneof({ weight: 4, arbitrary: handle }, { weight: 4, arbitrary: number }, { weight: 2, arbitrary: big }, text, { weight: 4, arbitrary: bytes }, odd, request);
+const anything = fc.oneof(
+  { weight: 4, arbitrary: handle },
+  { weight: 4, arbitrary: number },
+  { weight: 2, arbitrary: big },
+  text,
+  { weight: 4, arbitrary: bytes },
+  odd,
+  request,
+);
 
 const pages = bytes.map((b) => ({ ...b, of: "pages" }));
 const doubles = bytes.map((b) => ({ ...b, of: "Float64Array" }));
 const ints = bytes.map((b) => ({ ...b, of: "Int32Array" }));
 const small = fc.integer({ min: 0, max: 70 });
-const fd = fc.oneof(fc.constantFrom("file", "eventfd", "socket", "memory", "perf", "closed").map((name) => ({ fdOf: name })), fc.integer({ min: -3, max: 3000 }));
+const fd = fc.oneof(
+  fc.constantFrom("file", "eventfd", "socket", "memory", "perf", "closed").map((name) => ({ fdOf: name })),
+  fc.integer({ min: -3, max: 3000 }),
+);
 const bool = fc.boolean();
 const fn = fc.constant({ odd: "function" });
 const nothing = fc.constant(null);
@@ -140,7 +191,12 @@ const signatures = {
   vcpuRunner: [H("vcpu")],
   vcpuKick: [H("vcpu")],
   vcpuRunPage: [H("vcpu")],
-  vcpuUseLedger: [H("vcpu"), fc.oneof(H("ledgerMemory", "memory"), nothing), fc.constantFrom(0, 4096, 12288, 16384), fc.constantFrom(0, 63, 64, 65, 2 ** 32 - 1)],
+  vcpuUseLedger: [
+    H("vcpu"),
+    fc.oneof(H("ledgerMemory", "memory"), nothing),
+    fc.constantFrom(0, 4096, 12288, 16384),
+    fc.constantFrom(0, 63, 64, 65, 2 ** 32 - 1),
+  ],
   ledgerBucket: [fc.oneof(number, big)],
   vcpuSetSignalMask: [H("vcpu"), nothing],
   vcpuGetXsave2: [H("vcpu"), bytes],
@@ -230,7 +286,19 @@ function real(pool, argument, rawFd) {
   }
 }
 
-const takesRawFd = new Set(["memoryTransfer", "watchStart", "adopt", "pollerControl", "add", "modify", "remove", "preadv", "pwritev", "readv", "writev"]);
+const takesRawFd = new Set([
+  "memoryTransfer",
+  "watchStart",
+  "adopt",
+  "pollerControl",
+  "add",
+  "modify",
+  "remove",
+  "preadv",
+  "pwritev",
+  "readv",
+  "writev",
+]);
 
 /** Public methods: every method of every object in the pool, and the static makers. */
 const methodNames = (object) => {
@@ -242,14 +310,30 @@ const methodNames = (object) => {
   }
   return [...names];
 };
-const statics = [b.Kvm, b.Vm, b.Vcpu, b.GuestMemory, b.EventFd, b.Poller, b.StatsFd, b.PerfEvent, b.UnixSocket, b.UnixListener, b.ExitLedger, b.Regs, b.Sregs];
+const statics = [
+  b.Kvm,
+  b.Vm,
+  b.Vcpu,
+  b.GuestMemory,
+  b.EventFd,
+  b.Poller,
+  b.StatsFd,
+  b.PerfEvent,
+  b.UnixSocket,
+  b.UnixListener,
+  b.ExitLedger,
+  b.Regs,
+  b.Sregs,
+];
 
-let file = openSync(join(folder, "file"), "w+");
+const file = openSync(join(folder, "file"), "w+");
 writeSync(file, Buffer.alloc(10_000, 7));
 let pool = makePool(file);
 
 const publicCalls = [
-  ...Object.entries(pool.objects).flatMap(([name, object]) => (object === undefined ? [] : methodNames(object).map((method) => ({ object: name, method })))),
+  ...Object.entries(pool.objects).flatMap(([name, object]) =>
+    object === undefined ? [] : methodNames(object).map((method) => ({ object: name, method })),
+  ),
   ...statics.flatMap((type, i) =>
     Object.entries(Object.getOwnPropertyDescriptors(type))
       .filter(([name, { value }]) => typeof value === "function" && name !== "prototype")
@@ -257,12 +341,47 @@ const publicCalls = [
   ),
 ];
 
-const plausible = fc.constantFrom(...Object.keys(signatures)).chain((name) =>
-  fc.tuple(fc.constant(name), fc.tuple(...signatures[name].map((a) => fc.oneof({ weight: 9, arbitrary: a }, { weight: 1, arbitrary: anything })))),
-);
+const plausible = fc
+  .constantFrom(...Object.keys(signatures))
+  .chain((name) =>
+    fc.tuple(
+      fc.constant(name),
+      fc.tuple(
+        ...signatures[name].map((a) => fc.oneof({ weight: 9, arbitrary: a }, { weight: 1, arbitrary: anything })),
+      ),
+    ),
+  );
 const wild = fc.tuple(fc.constantFrom(...Object.keys(signatures)), fc.array(anything, { maxLength: 9 }));
 const options = fc.dictionary(
-  fc.constantFrom("slot", "guestPhysAddr", "memory", "sizeBytes", "offsetBytes", "readonly", "eventfd", "gsi", "addr", "lengthBytes", "pio", "type", "pid", "cpu", "fd", "capacity", "machineName", "vcpuIds", "slots", "ranges", "base", "count", "bitmap", "name", "token", "buffer", "control"),
+  fc.constantFrom(
+    "slot",
+    "guestPhysAddr",
+    "memory",
+    "sizeBytes",
+    "offsetBytes",
+    "readonly",
+    "eventfd",
+    "gsi",
+    "addr",
+    "lengthBytes",
+    "pio",
+    "type",
+    "pid",
+    "cpu",
+    "fd",
+    "capacity",
+    "machineName",
+    "vcpuIds",
+    "slots",
+    "ranges",
+    "base",
+    "count",
+    "bitmap",
+    "name",
+    "token",
+    "buffer",
+    "control",
+  ),
   anything,
   { maxKeys: 5 },
 );
@@ -272,16 +391,26 @@ let made = 0;
 const outcomes = { returned: 0, KvmError: 0, TypeError: 0 };
 
 function realDeep(argument, rawFd) {
-  if (typeof argument === "object" && argument !== null && !("handle" in argument || "bytes" in argument || "odd" in argument || "fdOf" in argument)) {
+  if (
+    typeof argument === "object" &&
+    argument !== null &&
+    !("handle" in argument || "bytes" in argument || "odd" in argument || "fdOf" in argument)
+  ) {
     return Object.fromEntries(
-      Object.entries(argument).map(([key, value]) => [key, key === "memory" || key === "eventfd" ? (pool.objects[value?.handle] ?? value) : real(pool, value, key === "fd")]),
+      Object.entries(argument).map(([key, value]) => [
+        key,
+        key === "memory" || key === "eventfd"
+          ? (pool.objects[value?.handle] ?? value)
+          : real(pool, value, key === "fd"),
+      ]),
     );
   }
   return real(pool, argument, rawFd);
 }
 
 function call(target, name, args) {
-  if (process.env.FUZZ_TRACE) writeSync(2, `${name} ${JSON.stringify(args, (_, v) => (typeof v === "bigint" ? `${v}n` : v))}\n`);
+  if (process.env.FUZZ_TRACE)
+    writeSync(2, `${name} ${JSON.stringify(args, (_, v) => (typeof v === "bigint" ? `${v}n` : v))}\n`);
   const rawFd = takesRawFd.has(name);
   try {
     let result = target(args.map((argument) => realDeep(argument, rawFd)));
@@ -304,8 +433,14 @@ function call(target, name, args) {
 }
 
 const run = { seed, numRuns: calls, endOnFailure: true };
-fc.assert(fc.property(plausible, ([name, args]) => call((real) => native[name](...real), name, args)), run);
-fc.assert(fc.property(wild, ([name, args]) => call((real) => native[name](...real), name, args)), run);
+fc.assert(
+  fc.property(plausible, ([name, args]) => call((real) => native[name](...real), name, args)),
+  run,
+);
+fc.assert(
+  fc.property(wild, ([name, args]) => call((real) => native[name](...real), name, args)),
+  run,
+);
 fc.assert(
   fc.property(publicCall, ([{ object, static: type, method }, args]) =>
     call(

@@ -11,7 +11,10 @@ const rounds = Number(process.argv[2]);
 const AT_ONCE = 50;
 
 const descriptors = () => readdirSync("/proc/self/fd").length;
-const mappings = () => readFileSync("/proc/self/maps", "utf8").split("\n").filter((line) => /memfd:|kvm-vcpu|perf_event/.test(line)).length;
+const mappings = () =>
+  readFileSync("/proc/self/maps", "utf8")
+    .split("\n")
+    .filter((line) => /memfd:|kvm-vcpu|perf_event/.test(line)).length;
 
 async function collect() {
   for (let i = 0; i < 6; i++) {
