@@ -24,6 +24,7 @@ const NPM_NOISE = /^npm (error|ERR!|warn|WARN)\b/;
 
 export class TaskStream {
   #onTask;
+  #onHeader;
   /** @type {Task | undefined} */
   #current;
   #closing = false;
@@ -33,9 +34,13 @@ export class TaskStream {
   /** Tasks that nx names as not run, because one they build on failed. @type {Set<string>} */
   notRun = new Set();
 
-  /** @param {(task: Task) => void} onTask Called with each task when its block is complete. */
-  constructor(onTask) {
+  /**
+   * @param {(task: Task) => void} onTask Called with each task when its block is complete, which only the next block tells.
+   * @param {(id: string) => void} [onHeader] Called with "tools-lab:test" as soon as a task is known to have ended.
+   */
+  constructor(onTask, onHeader = () => {}) {
     this.#onTask = onTask;
+    this.#onHeader = onHeader;
   }
 
   /** @param {string} raw One line, colours and all. */
@@ -53,6 +58,7 @@ export class TaskStream {
         counts: undefined,
         skipped: [],
       };
+      this.#onHeader(`${header[1]}:${header[2]}`);
       return;
     }
     if (CLOSING.test(line)) {

@@ -109,15 +109,17 @@ async function runTasks(summary, { verbose, projects }, targets, silenceLimitMs)
   };
   progress.start("testing");
   tell();
-  const stream = new TaskStream((task) => {
-    waiting.delete(`${task.project}:${task.target}`);
+  const onHeader = (/** @type {string} */ id) => {
+    waiting.delete(id);
     tell();
+  };
+  const stream = new TaskStream((task) => {
     const found = verdict(task);
     if (verbose) progress.print(`${task.lines.join("\n")}\n`);
     else if (found === "failed") progress.print(readableOutput(task));
     // A build came from the cache, or it would not have got here.
     if (task.target !== "build" || found === "failed") progress.print(summary.add(task));
-  });
+  }, onHeader);
   const only = projects.length === 0 ? [] : ["-p", projects.join(",")];
   const command = nx("run-many", "-t", ...targets, "--output-style=static", ...only);
   const lastLines = /** @type {string[]} */ ([]);
