@@ -92,7 +92,6 @@ describe.skipIf(!hasKvm)(`a mistake is one line and exit code 2${NEEDS_KVM}`, { 
       else expect(stderr).toMatch(said);
     },
   );
-
 });
 
 it("a mistake leaves no socket", () => {
@@ -101,37 +100,43 @@ it("a mistake leaves no socket", () => {
 
 const canBeNobody = process.getuid?.() === 0 && existsSync("/usr/bin/setpriv");
 
-describe.skipIf(!hasKvm || !canBeNobody)("somebody without rights (needs /dev/kvm, root and setpriv)", { concurrent: true }, () => {
-  const by = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"];
-  const folder = scratch.path("nobody");
-  const env = scratch.env({ XDG_RUNTIME_DIR: folder, HOME: folder });
+describe.skipIf(!hasKvm || !canBeNobody)(
+  "somebody without rights (needs /dev/kvm, root and setpriv)",
+  { concurrent: true },
+  () => {
+    const by = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"];
+    const folder = scratch.path("nobody");
+    const env = scratch.env({ XDG_RUNTIME_DIR: folder, HOME: folder });
 
-  it("is told in one line what to do about /dev/kvm", async () => {
-    const { status, stdout, stderr } = await scratch.vmm(["run"], { by, env });
-    expect({ status, stdout }).toEqual({ status: 1, stdout: "" });
-    expect(stderr).toMatch(/^vmm: [^\n]*\/dev\/kvm[^\n]*usermod -aG kvm[^\n]*\n$/);
-  });
+    it("is told in one line what to do about /dev/kvm", async () => {
+      const { status, stdout, stderr } = await scratch.vmm(["run"], { by, env });
+      expect({ status, stdout }).toEqual({ status: 1, stdout: "" });
+      expect(stderr).toMatch(/^vmm: [^\n]*\/dev\/kvm[^\n]*usermod -aG kvm[^\n]*\n$/);
+    });
 
-  it("is told the same by vmm doctor", async () => {
-    const { status, stdout } = await scratch.vmm(["doctor"], { by, env });
-    expect(status).toBe(1);
-    expect(stdout).toMatch(/^wrong +\/dev\/kvm +permission denied: .*usermod -aG kvm/m);
-  });
+    it("is told the same by vmm doctor", async () => {
+      const { status, stdout } = await scratch.vmm(["doctor"], { by, env });
+      expect(status).toBe(1);
+      expect(stdout).toMatch(/^wrong +\/dev\/kvm +permission denied: .*usermod -aG kvm/m);
+    });
 
-  it("is told of a kernel that only its owner may read", async () => {
-    const secret = scratch.file("secret.elf", readFileSync(embeddedGuestPath()));
-    chmodSync(secret, 0o600);
-    chmodSync(scratch.folder, 0o755);
-    // With the group of /dev/kvm, but not the file's.
-    const group = ["setpriv", "--reuid", "65534", "--regid", "kvm", "--clear-groups"];
-    const { status, stderr } = await scratch.vmm(["run", "--kernel", secret], { by: group, env });
-    expect({ status, stderr }).toEqual({ status: 2, stderr: `vmm: --kernel ${secret}: permission denied\n` });
-  });
-});
+    it("is told of a kernel that only its owner may read", async () => {
+      const secret = scratch.file("secret.elf", readFileSync(embeddedGuestPath()));
+      chmodSync(secret, 0o600);
+      chmodSync(scratch.folder, 0o755);
+      // With the group of /dev/kvm, but not the file's.
+      const group = ["setpriv", "--reuid", "65534", "--regid", "kvm", "--clear-groups"];
+      const { status, stderr } = await scratch.vmm(["run", "--kernel", secret], { by: group, env });
+      expect({ status, stderr }).toEqual({ status: 2, stderr: `vmm: --kernel ${secret}: permission denied\n` });
+    });
+  },
+);
 
 describe.skipIf(!hasKvm)(`a runtime folder${NEEDS_KVM}`, { concurrent: true }, () => {
   it("whose path is too long for a socket is named in one line", async () => {
-    const { status, stderr } = await scratch.vmm(["run"], { env: scratch.env({ XDG_RUNTIME_DIR: scratch.path("x".repeat(120)) }) });
+    const { status, stderr } = await scratch.vmm(["run"], {
+      env: scratch.env({ XDG_RUNTIME_DIR: scratch.path("x".repeat(120)) }),
+    });
     expect(status).toBe(1);
     expect(stderr).toMatch(/^vmm: [^\n]+\n$/);
   });

@@ -65,7 +65,10 @@ describe("with no machine", () => {
 
 describe.skipIf(!hasKvm)(`running machines${NEEDS_KVM}`, { concurrent: true }, () => {
   it("are listed by vmm ps, for people and as JSON", async () => {
-    const [a] = await Promise.all([scratch.machine("list-a", ["--cpus", "2"]), scratch.machine("list-b", ["--memory", "64M"])]);
+    const [a] = await Promise.all([
+      scratch.machine("list-a", ["--cpus", "2"]),
+      scratch.machine("list-b", ["--memory", "64M"]),
+    ]);
     const { stdout } = await scratch.vmm(["ps"]);
     expect(stdout).toMatch(/^NAME +PID +STATE +CPUS +MEMORY +UP +VIEWERS +KERNEL$/m);
     expect(stdout).toMatch(new RegExp(`^list-a +${a!.pid} +running +2 +128 MiB +\\d+ s +0 +embedded guest$`, "m"));

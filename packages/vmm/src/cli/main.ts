@@ -94,7 +94,10 @@ Examples:
 
 /** Commander puts its suggestions on a line of their own. */
 function oneLine(text: string): string {
-  return `vmm: ${text.replace(/^error: /, "").trimEnd().replaceAll("\n", " ")}\n`;
+  return `vmm: ${text
+    .replace(/^error: /, "")
+    .trimEnd()
+    .replaceAll("\n", " ")}\n`;
 }
 
 /** Ends the process as soon as what was printed is out. */

@@ -9,8 +9,8 @@ import type { BootSource } from "../machine/machine.js";
 import {
   formatSize,
   isMachineName,
-  type MachineSpec,
   MAXIMUM_CPUS,
+  type MachineSpec,
   MINIMUM_MEMORY_BYTES,
   PAGE_BYTES,
   parseSize,

@@ -11,7 +11,8 @@ import {
   FLOOD_TEXT,
   floodGuest,
   guestBy,
-  HANG_MS, hasKvm,
+  HANG_MS,
+  hasKvm,
   NEEDS_KVM,
   POWER_OFF,
   Scratch,
@@ -55,15 +56,27 @@ describe.skipIf(!hasKvm)(`a guest${NEEDS_KVM}`, { concurrent: true }, () => {
     expect(stdout).toMatch(/000100000000-00011fffffff +524288 KiB usable/);
   });
 
-  it.each(["multiboot", "PVH"] as const)("that starts by %s finds its modules and its command line", async (protocol) => {
-    // It sends what stands at a module's address: the last address of the first module's first bytes is enough.
-    const kernel = scratch.file(`modules-${protocol}.elf`, guestBy(protocol));
-    const module = scratch.file("module", "MODULE CONTENT");
-    const args = ["--kernel", kernel, "--initrd", module, "--initrd", module, "--append", "quiet run=echo arrived; poweroff 3"];
-    const { stdout, status } = await scratch.vmm(["run", ...args]);
-    expect(stdout).toBe("arrived\r\n");
-    expect(status).toBe(7);
-  });
+  it.each(["multiboot", "PVH"] as const)(
+    "that starts by %s finds its modules and its command line",
+    async (protocol) => {
+      // It sends what stands at a module's address: the last address of the first module's first bytes is enough.
+      const kernel = scratch.file(`modules-${protocol}.elf`, guestBy(protocol));
+      const module = scratch.file("module", "MODULE CONTENT");
+      const args = [
+        "--kernel",
+        kernel,
+        "--initrd",
+        module,
+        "--initrd",
+        module,
+        "--append",
+        "quiet run=echo arrived; poweroff 3",
+      ];
+      const { stdout, status } = await scratch.vmm(["run", ...args]);
+      expect(stdout).toBe("arrived\r\n");
+      expect(status).toBe(7);
+    },
+  );
 
   it("reads a module where multiboot says it is", async () => {
     const kernel = scratch.file("reader.elf", moduleReader);
@@ -145,8 +158,8 @@ describe.skipIf(!hasKvm)(`exits are counted exactly${NEEDS_KVM}`, { concurrent: 
     await machine.until("us each)");
     const { stdout } = await scratch.vmm(["inspect", "doorbell", "exerciser", "--json"]);
     expect((JSON.parse(stdout) as DeviceDump[])[0]!.state).toMatchObject({ ioeventfdCount: 0 });
-    const counts = readdirSync(`/proc/${machine.pid}/fdinfo`).map((fd) =>
-      /^eventfd-count:\s*([0-9a-f]+)$/m.exec(readFileSync(`/proc/${machine.pid}/fdinfo/${fd}`, "utf8"))?.[1],
+    const counts = readdirSync(`/proc/${machine.pid}/fdinfo`).map(
+      (fd) => /^eventfd-count:\s*([0-9a-f]+)$/m.exec(readFileSync(`/proc/${machine.pid}/fdinfo/${fd}`, "utf8"))?.[1],
     );
     expect(counts.map((count) => Number.parseInt(count ?? "0", 16))).toContain(N);
     machine.type("poweroff\r");
@@ -276,9 +289,20 @@ describe.skipIf(!hasKvm)(`the debug console${NEEDS_KVM}`, { concurrent: true }, 
 
 describe.skipIf(!hasKvm)(`what is printed beside the guest${NEEDS_KVM}`, { concurrent: true }, () => {
   it("is nothing but JSON with --json: started, output, ended with the exit table", async () => {
-    const { stdout, stderr } = await guest(["echo \xe4 \"quoted\"", "exits pio 10", "poweroff 1"], "--json", "--name", "j");
+    const { stdout, stderr } = await guest(
+      ['echo \xe4 "quoted"', "exits pio 10", "poweroff 1"],
+      "--json",
+      "--name",
+      "j",
+    );
     const all = events(stdout);
-    expect(all[0]).toMatchObject({ event: "started", name: "j", kernel: "embedded guest", cpus: 1, memoryBytes: 2 ** 27 });
+    expect(all[0]).toMatchObject({
+      event: "started",
+      name: "j",
+      kernel: "embedded guest",
+      cpus: 1,
+      memoryBytes: 2 ** 27,
+    });
     expect(all.at(-1)).toMatchObject({ event: "ended", name: "j", why: "exit", status: 3 });
     expect(all.at(-1)!.exits).toContainEqual(
       expect.objectContaining({ device: "testdev-latch", direction: "write", address: 0xe0, count: 10 }),

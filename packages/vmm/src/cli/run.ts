@@ -160,7 +160,7 @@ class Session {
     });
     this.#monitor = monitor;
     const reader = new EscapeReader({
-      onBytes: (bytes) => (monitor.isOpen ? monitor.push(bytes) : void machine.receive(bytes)),
+      onBytes: (bytes) => void machine.receive(monitor.push(bytes)),
       onCommand: (command) => {
         if (command === "quit") void machine.stop();
         else if (command === "help") process.stderr.write(`\r\nvmm: ${ESCAPE_HELP}\r\n`);

@@ -163,7 +163,11 @@ export class Scratch {
     socket.end(`${JSON.stringify({ action })}\n`);
     const chunks: Buffer[] = [];
     for await (const chunk of socket) chunks.push(chunk as Buffer);
-    const reply = JSON.parse(Buffer.concat(chunks).toString("utf8")) as { ok: boolean; result?: unknown; error?: string };
+    const reply = JSON.parse(Buffer.concat(chunks).toString("utf8")) as {
+      ok: boolean;
+      result?: unknown;
+      error?: string;
+    };
     if (!reply.ok) throw new Error(reply.error);
     return reply.result;
   }

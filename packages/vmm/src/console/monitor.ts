@@ -54,12 +54,11 @@ export class Monitor {
     this.#open = false;
   }
 
-  /** Takes what was typed while the monitor is open. */
-  push(bytes: Uint8Array): void {
-    for (const byte of bytes) {
-      if (!this.#open) return;
-      this.#key(byte);
-    }
+  /** Takes what was typed, for as long as the monitor is open. Returns the rest, which is for the guest. */
+  push(bytes: Uint8Array): Uint8Array {
+    let taken = 0;
+    while (this.#open && taken < bytes.length) this.#key(bytes[taken++]!);
+    return bytes.subarray(taken);
   }
 
   #key(byte: number): void {

@@ -138,7 +138,8 @@ export function runProbes(kvm: Kvm): ProbeResult[] {
         probe.prepare?.(memory);
         const reason = vcpu.run();
         const { rax } = vcpu.getRegs();
-        if (reason !== (probe.mode === "user" ? KVM_EXIT_IO : KVM_EXIT_HLT)) return result(probe, `exit ${exitReasonName(reason)}`);
+        if (reason !== (probe.mode === "user" ? KVM_EXIT_IO : KVM_EXIT_HLT))
+          return result(probe, `exit ${exitReasonName(reason)}`);
         if (probe.expectRax !== undefined && rax !== probe.expectRax) {
           return result(probe, `the guest saw 0x${rax.toString(16)}, not 0x${probe.expectRax.toString(16)}`);
         }

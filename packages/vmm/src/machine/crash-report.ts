@@ -34,7 +34,7 @@ export interface CrashReport {
 const INTERNAL_ERRORS: Record<number, string> = {
   [KVM_INTERNAL_ERROR_EMULATION]: "KVM could not emulate the instruction",
   [KVM_INTERNAL_ERROR_SIMUL_EX]: "two exceptions at once",
-  [KVM_INTERNAL_ERROR_DELIVERY_EV]: "an exit while an event was being delivered",
+  [KVM_INTERNAL_ERROR_DELIVERY_EV]: "an exit during the delivery of an event",
   [KVM_INTERNAL_ERROR_UNEXPECTED_EXIT_REASON]: "an exit that KVM does not know",
 };
 
@@ -98,11 +98,13 @@ function internalError(run: Run): Pick<CrashReport, "summary" | "details" | "hin
   if (suberror === KVM_INTERNAL_ERROR_EMULATION) {
     return { summary: what, details: [], hint: "`vmm doctor` says which instructions this host cannot emulate" };
   }
-  const data = [...run.internalData.slice(0, Math.min(run.internalNdata, 16))].map((value) => `0x${value.toString(16)}`);
+  const data = [...run.internalData.slice(0, Math.min(run.internalNdata, 16))].map(
+    (value) => `0x${value.toString(16)}`,
+  );
   const lines = Array.from({ length: Math.ceil(data.length / DATA_PER_LINE) }, (_, line) =>
     data.slice(line * DATA_PER_LINE, (line + 1) * DATA_PER_LINE).join(" "),
   );
-  const summary = `internal error of KVM: ${what}`;
+  const summary = `KVM error: ${what}`;
   return { summary, details: lines.map((line) => `data ${line}`), hint: "the host's dmesg may say more" };
 }
 

@@ -18,9 +18,7 @@ threads.Worker = class extends threads.Worker {
 };
 syncBuiltinESMExports();
 
-const { Machine, parseKernel } = (await import(
-  new URL("../../dist/index.js", import.meta.url).href
-)) as typeof Library;
+const { Machine, parseKernel } = (await import(new URL("../../dist/index.js", import.meta.url).href)) as typeof Library;
 type Machine = Library.Machine;
 
 const made: Machine[] = [];
@@ -199,7 +197,6 @@ describe.skipIf(!hasKvm)(`a machine's life${NEEDS_KVM}`, () => {
     const end = await machine.ended;
     expect(end).toMatchObject({ why: "crashed", status: 1, report: { vcpu: 0 } });
   });
-
 });
 
 describe.skipIf(!hasKvm)(`a machine whose vCPU's thread fails${NEEDS_KVM}`, () => {

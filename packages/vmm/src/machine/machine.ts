@@ -396,6 +396,8 @@ export class Machine {
     this.#watch?.close();
     for (const worker of this.#workers) {
       worker.removeAllListeners();
+      // One that is still coming up may fail now; nobody needs it any more.
+      worker.on("error", () => {});
       void worker.terminate();
     }
     this.#hardware?.close();
