@@ -4,11 +4,11 @@ import { measure, outdated, program, render } from "./generate.mjs";
 
 const canCompile = (() => {
   try {
-    execFileSync(
-      "sh",
-      ["-c", 'printf "#include <linux/kvm.h>\\n#include <linux/perf_event.h>\\n" | ${CC:-cc} -E -o /dev/null -'],
-      { stdio: "ignore" },
-    );
+    const input = "#include <linux/kvm.h>\n#include <linux/perf_event.h>\n";
+    execFileSync(process.env.CC ?? "cc", ["-E", "-x", "c", "-o", "/dev/null", "-"], {
+      input,
+      stdio: ["pipe", "ignore", "ignore"],
+    });
     return true;
   } catch {
     return false;
