@@ -2,11 +2,12 @@
 import { chmodSync, existsSync, readdirSync, readFileSync } from "node:fs";
 import { totalmem } from "node:os";
 import { embeddedGuestPath } from "@tools-kvm/firmware";
+import { HANG_MS, hasKvm, NEEDS_KVM, Scratch, VMM } from "tools-testing";
 import { afterAll, describe, expect, it, vi } from "vitest";
 import { buildElf } from "../boot/testing.js";
-import { codeGuest, HANG_MS, hasKvm, NEEDS_KVM, Scratch } from "./testing.js";
+import { codeGuest } from "./testing.js";
 
-const scratch = new Scratch();
+const scratch = new Scratch(VMM);
 afterAll(() => scratch.close());
 vi.setConfig({ testTimeout: 2 * HANG_MS });
 
@@ -85,7 +86,7 @@ describe.skipIf(!hasKvm)(`a mistake is one line and exit code 2${NEEDS_KVM}`, { 
   it.each(mistakes.map(([args, said]) => ({ args, said, title: args.join(" ").replaceAll(scratch.folder, "...") })))(
     "vmm $title",
     async ({ args, said }) => {
-      const { status, stdout, stderr } = await scratch.vmm(args);
+      const { status, stdout, stderr } = await scratch.run(args);
       expect({ status, stdout }).toEqual({ status: 2, stdout: "" });
       expect(stderr).toMatch(/^vmm: [^\n]+\n$/);
       if (typeof said === "string") expect(stderr).toContain(said);
@@ -109,13 +110,13 @@ describe.skipIf(!hasKvm || !canBeNobody)(
     const env = scratch.env({ XDG_RUNTIME_DIR: folder, HOME: folder });
 
     it("is told in one line what to do about /dev/kvm", async () => {
-      const { status, stdout, stderr } = await scratch.vmm(["run"], { by, env });
+      const { status, stdout, stderr } = await scratch.run(["run"], { by, env });
       expect({ status, stdout }).toEqual({ status: 1, stdout: "" });
       expect(stderr).toMatch(/^vmm: [^\n]*\/dev\/kvm[^\n]*usermod -aG kvm[^\n]*\n$/);
     });
 
     it("is told the same by vmm doctor", async () => {
-      const { status, stdout } = await scratch.vmm(["doctor"], { by, env });
+      const { status, stdout } = await scratch.run(["doctor"], { by, env });
       expect(status).toBe(1);
       expect(stdout).toMatch(/^wrong +\/dev\/kvm +permission denied: .*usermod -aG kvm/m);
     });
@@ -126,7 +127,7 @@ describe.skipIf(!hasKvm || !canBeNobody)(
       chmodSync(scratch.folder, 0o755);
       // With the group of /dev/kvm, but not the file's.
       const group = ["setpriv", "--reuid", "65534", "--regid", "kvm", "--clear-groups"];
-      const { status, stderr } = await scratch.vmm(["run", "--kernel", secret], { by: group, env });
+      const { status, stderr } = await scratch.run(["run", "--kernel", secret], { by: group, env });
       expect({ status, stderr }).toEqual({ status: 2, stderr: `vmm: --kernel ${secret}: permission denied\n` });
     });
   },
@@ -134,7 +135,7 @@ describe.skipIf(!hasKvm || !canBeNobody)(
 
 describe.skipIf(!hasKvm)(`a runtime folder${NEEDS_KVM}`, { concurrent: true }, () => {
   it("whose path is too long for a socket is named in one line", async () => {
-    const { status, stderr } = await scratch.vmm(["run"], {
+    const { status, stderr } = await scratch.run(["run"], {
       env: scratch.env({ XDG_RUNTIME_DIR: scratch.path("x".repeat(120)) }),
     });
     expect(status).toBe(1);
@@ -142,7 +143,7 @@ describe.skipIf(!hasKvm)(`a runtime folder${NEEDS_KVM}`, { concurrent: true }, (
   });
 
   it("that cannot be made is named in one line", async () => {
-    const { status, stderr } = await scratch.vmm(["run"], { env: scratch.env({ XDG_RUNTIME_DIR: kernels.text }) });
+    const { status, stderr } = await scratch.run(["run"], { env: scratch.env({ XDG_RUNTIME_DIR: kernels.text }) });
     expect(status).toBe(1);
     expect(stderr).toMatch(/^vmm: [^\n]+\n$/);
   });

@@ -1,17 +1,17 @@
 /** The commands beside `run`: ps, stop, attach, inspect, doctor, and help. */
 import { existsSync, writeFileSync } from "node:fs";
+import { HANG_MS, hasKvm, NEEDS_KVM, Scratch, VMM } from "tools-testing";
 import { afterAll, describe, expect, it, vi } from "vitest";
 import type { DeviceDump, MachineStatus } from "../control/actions.js";
 import { kvmKind } from "../machine/host.js";
-import { HANG_MS, hasKvm, NEEDS_KVM, Scratch } from "./testing.js";
 
-const scratch = new Scratch();
+const scratch = new Scratch(VMM);
 afterAll(() => scratch.close());
 vi.setConfig({ testTimeout: 2 * HANG_MS });
 
 describe("help", () => {
   it("lists every command, with examples and exit codes, and ends with 0", async () => {
-    const { status, stdout, stderr } = await scratch.vmm(["--help"]);
+    const { status, stdout, stderr } = await scratch.run(["--help"]);
     expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
     for (const command of ["run", "ps", "stop", "attach", "inspect", "doctor"]) {
       expect(stdout).toMatch(new RegExp(`^  ${command} `, "m"));
@@ -21,7 +21,7 @@ describe("help", () => {
   });
 
   it("of run has every option, examples and the keys of the terminal", async () => {
-    const { status, stdout } = await scratch.vmm(["run", "--help"]);
+    const { status, stdout } = await scratch.run(["run", "--help"]);
     expect(status).toBe(0);
     for (const option of ["kernel", "initrd", "append", "cpus", "memory", "name", "serial", "irqchip", "json"]) {
       expect(stdout).toContain(`--${option}`);
@@ -31,24 +31,24 @@ describe("help", () => {
   });
 
   it("is what a bare vmm prints, with exit code 2", async () => {
-    expect(await scratch.vmm([])).toMatchObject({ status: 2, stdout: expect.stringContaining("Usage: vmm") });
+    expect(await scratch.run([])).toMatchObject({ status: 2, stdout: expect.stringContaining("Usage: vmm") });
   });
 
   it("has the package's version", async () => {
-    expect((await scratch.vmm(["--version"])).stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
+    expect((await scratch.run(["--version"])).stdout).toMatch(/^\d+\.\d+\.\d+\n$/);
   });
 });
 
 describe("with no machine", () => {
   it("vmm ps says how to start one, and [] as JSON", async () => {
     const env = scratch.env({ XDG_RUNTIME_DIR: scratch.path("empty") });
-    expect((await scratch.vmm(["ps"], { env })).stdout).toBe("no machine is running; `vmm run` starts one\n");
-    expect((await scratch.vmm(["ps", "--json"], { env })).stdout).toBe("[]\n");
+    expect((await scratch.run(["ps"], { env })).stdout).toBe("no machine is running; `vmm run` starts one\n");
+    expect((await scratch.run(["ps", "--json"], { env })).stdout).toBe("[]\n");
   });
 
   it.each(["stop", "attach", "inspect"])("vmm %s NAME says so in one line, exit code 1", async (command) => {
     const env = scratch.env({ XDG_RUNTIME_DIR: scratch.path("empty") });
-    expect(await scratch.vmm([command, "nobody"], { env })).toMatchObject({
+    expect(await scratch.run([command, "nobody"], { env })).toMatchObject({
       status: 1,
       stdout: "",
       stderr: "vmm: no machine named nobody is running\n",
@@ -58,7 +58,7 @@ describe("with no machine", () => {
   it("a name that is a path reaches and removes nothing", async () => {
     const outside = scratch.path("outside.sock");
     writeFileSync(outside, "");
-    expect((await scratch.vmm(["stop", "../outside"])).status).toBe(1);
+    expect((await scratch.run(["stop", "../outside"])).status).toBe(1);
     expect(existsSync(outside)).toBe(true);
   });
 });
@@ -69,24 +69,24 @@ describe.skipIf(!hasKvm)(`running machines${NEEDS_KVM}`, { concurrent: true }, (
       scratch.machine("list-a", ["--cpus", "2"]),
       scratch.machine("list-b", ["--memory", "64M"]),
     ]);
-    const { stdout } = await scratch.vmm(["ps"]);
+    const { stdout } = await scratch.run(["ps"]);
     expect(stdout).toMatch(/^NAME +PID +STATE +CPUS +MEMORY +UP +VIEWERS +KERNEL$/m);
     expect(stdout).toMatch(new RegExp(`^list-a +${a!.pid} +running +2 +128 MiB +\\d+ s +0 +embedded guest$`, "m"));
-    const json = JSON.parse((await scratch.vmm(["ps", "--json"])).stdout) as MachineStatus[];
+    const json = JSON.parse((await scratch.run(["ps", "--json"])).stdout) as MachineStatus[];
     expect(json.find(({ name }) => name === "list-b")).toMatchObject({ phase: "running", memoryBytes: 2 ** 26 });
-    expect((await scratch.vmm(["stop", "list-a", "list-b"])).status).toBe(0);
+    expect((await scratch.run(["stop", "list-a", "list-b"])).status).toBe(0);
   });
 
   it("are ended by vmm stop, several at once; a name that is none is named, with those there are", async () => {
     const machines = await Promise.all(["stop-a", "stop-b", "stop-c"].map((name) => scratch.machine(name)));
-    const { status, stderr } = await scratch.vmm(["stop", "stop-a", "nobody", "stop-b"]);
+    const { status, stderr } = await scratch.run(["stop", "stop-a", "nobody", "stop-b"]);
     expect(status).toBe(1);
     expect(stderr).toMatch(/^vmm: no machine named nobody is running; there are .*stop-c.*\n$/);
     const [a, b, c] = machines;
     expect((await a!.ended).status).toBe(0);
     expect((await b!.ended).status).toBe(0);
     expect(existsSync(`${scratch.sockets}/stop-a.sock`)).toBe(false);
-    expect(await scratch.vmm(["stop", "stop-c"])).toMatchObject({ status: 0, stdout: "", stderr: "" });
+    expect(await scratch.run(["stop", "stop-c"])).toMatchObject({ status: 0, stdout: "", stderr: "" });
     expect((await c!.ended).status).toBe(0);
   });
 
@@ -94,13 +94,13 @@ describe.skipIf(!hasKvm)(`running machines${NEEDS_KVM}`, { concurrent: true }, (
     const frozen = await scratch.machine("frozen");
     const well = await scratch.machine("well");
     frozen.signal("SIGSTOP");
-    const { status, stdout, stderr } = await scratch.vmm(["ps"]);
+    const { status, stdout, stderr } = await scratch.run(["ps"]);
     expect(status).toBe(0);
     expect(stdout).toMatch(/^well +/m);
     expect(stderr).toBe("vmm: frozen does not answer; it may be stopped, or hang\n");
     frozen.signal("SIGCONT");
-    expect((await scratch.vmm(["ps"])).stdout).toMatch(/^frozen +/m);
-    await scratch.vmm(["stop", "frozen", "well"]);
+    expect((await scratch.run(["ps"])).stdout).toMatch(/^frozen +/m);
+    await scratch.run(["stop", "frozen", "well"]);
     await Promise.all([frozen.ended, well.ended]);
   });
 });
@@ -117,7 +117,7 @@ describe.skipIf(!hasKvm)(`vmm attach${NEEDS_KVM}`, { concurrent: true }, () => {
     await Promise.all([machine, first, second].map((each) => each.until(/the first\r\nfrom the first\r\nkvm> /)));
     second.type("echo from the second\r");
     await Promise.all([machine, first, second].map((each) => each.until(/the second\r\nfrom the second\r\nkvm> /)));
-    expect((await scratch.vmm(["ps"])).stdout).toMatch(/^shared .* 2 +embedded guest$/m);
+    expect((await scratch.run(["ps"])).stdout).toMatch(/^shared .* 2 +embedded guest$/m);
 
     first.signal("SIGTERM");
     expect((await first.ended).status).toBe(0);
@@ -146,19 +146,19 @@ describe.skipIf(!hasKvm)(`vmm attach${NEEDS_KVM}`, { concurrent: true }, () => {
 describe.skipIf(!hasKvm)(`vmm inspect${NEEDS_KVM}`, { concurrent: true }, () => {
   it("shows device registers of a machine that runs on, live", async () => {
     const machine = await scratch.machine("looked-at");
-    const { status, stdout } = await scratch.vmm(["inspect", "looked-at"]);
+    const { status, stdout } = await scratch.run(["inspect", "looked-at"]);
     expect(status).toBe(0);
     expect(stdout).toMatch(/^serial16550 \(pio 0x3f8-0x3ff, irq 4 low\)\n {2}ier 1$/m);
     expect(stdout).toMatch(/^exerciser \(mmio 0xfeb00000-0xfeb00fff\)$/m);
     const count = async (): Promise<unknown> => {
-      const json = (await scratch.vmm(["inspect", "looked-at", "exerciser", "--json"])).stdout;
+      const json = (await scratch.run(["inspect", "looked-at", "exerciser", "--json"])).stdout;
       return (JSON.parse(json) as DeviceDump[])[0]!.state.coalescedCount;
     };
     expect(await count()).toBe(0);
     machine.type("exits coalesced 5\r");
     await machine.until("us each)");
     expect(await count()).toBe(5);
-    const none = await scratch.vmm(["inspect", "looked-at", "floppy"]);
+    const none = await scratch.run(["inspect", "looked-at", "floppy"]);
     expect(none).toMatchObject({ status: 1, stdout: "" });
     expect(none.stderr).toMatch(/^vmm: looked-at has no device named floppy; it has .*serial16550.*\n$/);
     machine.type("poweroff\r");
@@ -176,20 +176,20 @@ describe.skipIf(!hasKvm)(`vmm doctor${NEEDS_KVM}`, { concurrent: true }, () => {
   const find = (findings: Finding[], what: RegExp) => findings.find((finding) => what.test(finding.what));
 
   it("says what this host can do, as JSON and as text of the same findings", async () => {
-    const { status, stdout } = await scratch.vmm(["doctor", "--json"]);
+    const { status, stdout } = await scratch.run(["doctor", "--json"]);
     expect(status).toBe(0);
     const findings = JSON.parse(stdout) as Finding[];
     for (const what of [/^\/dev\/kvm$/, /^API version$/, /^irqfd$/, /^64-bit long mode$/, /^speed$/]) {
       expect(find(findings, what)).toMatchObject({ verdict: "ok" });
     }
     expect(findings.every(({ verdict, advice }) => verdict === "ok" || advice !== "")).toBe(true);
-    const text = (await scratch.vmm(["doctor"])).stdout;
+    const text = (await scratch.run(["doctor"])).stdout;
     for (const { what } of findings) expect(text).toContain(what);
     expect(text.trimEnd().split("\n").at(-1)).toMatch(/amiss|not as they should be/);
   });
 
   it.skipIf(kvmKind() !== "pvm")("says what kvm-pvm gets wrong, and what that means (needs kvm-pvm)", async () => {
-    const findings = JSON.parse((await scratch.vmm(["doctor", "--json"])).stdout) as Finding[];
+    const findings = JSON.parse((await scratch.run(["doctor", "--json"])).stdout) as Finding[];
     for (const what of [/32-bit paging/, /popcnt/, /cmpxchg16b/, /CPUID.*CPL3/, /int n.*64-bit/, /paravirtual/]) {
       expect(find(findings, what)).toMatchObject({ verdict: "wrong", advice: expect.stringMatching(/\w+ \w+/) });
     }

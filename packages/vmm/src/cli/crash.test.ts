@@ -1,9 +1,11 @@
 /** What a user sees when a guest cannot go on: one screen, exit code 1. */
+
+import { HANG_MS, hasKvm, NEEDS_KVM, Scratch, VMM } from "tools-testing";
 import { afterAll, describe, expect, it, vi } from "vitest";
 import { kvmKind } from "../machine/host.js";
-import { codeGuest, commands, events, HANG_MS, hasKvm, NEEDS_KVM, Scratch } from "./testing.js";
+import { codeGuest, commands, events } from "./testing.js";
 
-const scratch = new Scratch();
+const scratch = new Scratch(VMM);
 afterAll(() => scratch.close());
 vi.setConfig({ testTimeout: 2 * HANG_MS });
 const SCREEN = { LINES: 24, COLUMNS: 80 };
@@ -12,7 +14,7 @@ let crashes = 0;
 
 async function crash(kind: string, ...args: string[]) {
   const name = `crash-${++crashes}`;
-  const outcome = await scratch.vmm(["run", "--name", name, "--append", commands(`fault ${kind}`), ...args]);
+  const outcome = await scratch.run(["run", "--name", name, "--append", commands(`fault ${kind}`), ...args]);
   return { ...outcome, lines: outcome.stderr.trimEnd().split("\n") };
 }
 
@@ -56,7 +58,7 @@ describe.skipIf(!hasKvm)(`a crash is one screen${NEEDS_KVM}`, { concurrent: true
   it("for a 32-bit guest, too", async () => {
     // lidt [0]; int3: no handler, no double fault's either.
     const kernel = scratch.file("crash32.elf", codeGuest([0x0f, 0x01, 0x1d, 0, 0, 0, 0, 0x0f, 0x0b]));
-    const { status, stderr } = await scratch.vmm(["run", "--kernel", kernel]);
+    const { status, stderr } = await scratch.run(["run", "--kernel", kernel]);
     expect(status).toBe(1);
     expect(stderr).toContain("protected mode");
     expectOneScreen(stderr.trimEnd().split("\n"));

@@ -1,29 +1,17 @@
 /** `vmm run` as its users meet it: processes, on this host's KVM. */
 import { existsSync, readdirSync, readFileSync, readlinkSync, statSync } from "node:fs";
 import { LEDGER_MEMFD_NAME, StatsFd } from "@tools-kvm/kvm-binding";
+import { HANG_MS, hasKvm, NEEDS_KVM, Scratch, VMM } from "tools-testing";
 import { afterAll, describe, expect, it, vi } from "vitest";
 import type { DeviceDump, ExitRow } from "../control/actions.js";
-import {
-  codeGuest,
-  commands,
-  events,
-  exitCount,
-  FLOOD_TEXT,
-  floodGuest,
-  guestBy,
-  HANG_MS,
-  hasKvm,
-  NEEDS_KVM,
-  POWER_OFF,
-  Scratch,
-} from "./testing.js";
+import { codeGuest, commands, events, exitCount, FLOOD_TEXT, floodGuest, guestBy, POWER_OFF } from "./testing.js";
 
-const scratch = new Scratch();
+const scratch = new Scratch(VMM);
 afterAll(() => scratch.close());
 vi.setConfig({ testTimeout: 2 * HANG_MS });
 
 /** `vmm run` of the embedded guest with a list of commands. */
-const guest = (list: string[], ...args: string[]) => scratch.vmm(["run", "--append", commands(...list), ...args]);
+const guest = (list: string[], ...args: string[]) => scratch.run(["run", "--append", commands(...list), ...args]);
 
 describe.skipIf(!hasKvm)(`a guest${NEEDS_KVM}`, { concurrent: true }, () => {
   it.each([
@@ -39,14 +27,14 @@ describe.skipIf(!hasKvm)(`a guest${NEEDS_KVM}`, { concurrent: true }, () => {
 
   it.each(["multiboot", "PVH"] as const)("is booted by %s when that is what it speaks", async (protocol) => {
     const kernel = scratch.file(`${protocol}.elf`, guestBy(protocol));
-    const { stdout, status } = await scratch.vmm(["run", "--kernel", kernel, "--append", "run=selftest; poweroff"]);
+    const { stdout, status } = await scratch.run(["run", "--kernel", kernel, "--append", "run=selftest; poweroff"]);
     expect(stdout).toContain(`started by ${protocol}, 128 MiB of memory, 1 CPU`);
     expect(stdout).toContain("selftest: PASS");
     expect(status).toBe(0);
   });
 
   it("finds the memory and the CPUs it was given", async () => {
-    const { stdout } = await scratch.vmm(["run", "--memory", "64M", "--cpus", "3", "--append", "run=smp; poweroff"]);
+    const { stdout } = await scratch.run(["run", "--memory", "64M", "--cpus", "3", "--append", "run=smp; poweroff"]);
     expect(stdout).toContain("64 MiB of memory, 3 CPUs");
     for (const id of [0, 1, 2]) expect(stdout).toContain(`hello from the CPU with APIC id ${id}`);
   });
@@ -72,7 +60,7 @@ describe.skipIf(!hasKvm)(`a guest${NEEDS_KVM}`, { concurrent: true }, () => {
         "--append",
         "quiet run=echo arrived; poweroff 3",
       ];
-      const { stdout, status } = await scratch.vmm(["run", ...args]);
+      const { stdout, status } = await scratch.run(["run", ...args]);
       expect(stdout).toBe("arrived\r\n");
       expect(status).toBe(7);
     },
@@ -81,7 +69,7 @@ describe.skipIf(!hasKvm)(`a guest${NEEDS_KVM}`, { concurrent: true }, () => {
   it("reads a module where multiboot says it is", async () => {
     const kernel = scratch.file("reader.elf", moduleReader);
     const module = scratch.file("text", "in the module\n");
-    const { stdout, status } = await scratch.vmm(["run", "--kernel", kernel, "--initrd", module]);
+    const { stdout, status } = await scratch.run(["run", "--kernel", kernel, "--initrd", module]);
     expect({ stdout, status }).toEqual({ stdout: "in the module\n", status: 0 });
   });
 
@@ -142,7 +130,7 @@ describe.skipIf(!hasKvm)(`exits are counted exactly${NEEDS_KVM}`, { concurrent: 
     const machine = await scratch.machine("coalesced");
     machine.type(`exits coalesced ${N}\r`);
     await machine.until("us each)");
-    const { stdout } = await scratch.vmm(["inspect", "coalesced", "exerciser", "--json"]);
+    const { stdout } = await scratch.run(["inspect", "coalesced", "exerciser", "--json"]);
     expect((JSON.parse(stdout) as DeviceDump[])[0]!.state).toMatchObject({ coalescedCount: N });
     // The ring holds fewer than all of them, so some came as exits; but not many.
     const rows = (await scratch.ask("coalesced", "exits")) as ExitRow[];
@@ -156,7 +144,7 @@ describe.skipIf(!hasKvm)(`exits are counted exactly${NEEDS_KVM}`, { concurrent: 
     const machine = await scratch.machine("doorbell");
     machine.type(`exits ioeventfd ${N}\r`);
     await machine.until("us each)");
-    const { stdout } = await scratch.vmm(["inspect", "doorbell", "exerciser", "--json"]);
+    const { stdout } = await scratch.run(["inspect", "doorbell", "exerciser", "--json"]);
     expect((JSON.parse(stdout) as DeviceDump[])[0]!.state).toMatchObject({ ioeventfdCount: 0 });
     const counts = readdirSync(`/proc/${machine.pid}/fdinfo`).map(
       (fd) => /^eventfd-count:\s*([0-9a-f]+)$/m.exec(readFileSync(`/proc/${machine.pid}/fdinfo/${fd}`, "utf8"))?.[1],
@@ -219,14 +207,14 @@ describe.skipIf(!hasKvm)(`the serial port${NEEDS_KVM}`, { concurrent: true }, ()
   });
 
   it("takes commands from a pipe, and none of them is lost to the guest's start", async () => {
-    const { status, stdout } = await scratch.vmm(["run"], { input: "echo one\necho two\nhelp\npoweroff 4\n" });
+    const { status, stdout } = await scratch.run(["run"], { input: "echo one\necho two\nhelp\npoweroff 4\n" });
     expect(stdout).toMatch(/kvm> echo one\r\none\r\nkvm> echo two\r\ntwo\r\nkvm> help\r\n +help/);
     expect(status).toBe(9);
   });
 
   it("takes more input than fits anywhere without losing any of it", async () => {
     const lines = Array.from({ length: 160 }, (_, i) => `echo line ${i} ${"x".repeat(40)}`);
-    const { stdout, status } = await scratch.vmm(["run"], { input: `${lines.join("\n")}\npoweroff 2\n` });
+    const { stdout, status } = await scratch.run(["run"], { input: `${lines.join("\n")}\npoweroff 2\n` });
     const answers = stdout.split("\r\n").filter((line) => line.startsWith("line "));
     expect(answers).toEqual(lines.map((line) => line.slice("echo ".length)));
     expect(status).toBe(5);
@@ -260,7 +248,7 @@ describe.skipIf(!hasKvm)(`the serial port${NEEDS_KVM}`, { concurrent: true }, ()
 
   it("loses nothing as events either", async () => {
     const kernel = scratch.file("flood-events.elf", floodGuest(2 ** 11));
-    const { stdout } = await scratch.vmm(["run", "--kernel", kernel, "--json"]);
+    const { stdout } = await scratch.run(["run", "--kernel", kernel, "--json"]);
     const text = events(stdout).flatMap((event) => (event.event === "output" ? [event.text as string] : []));
     expect(text.join("")).toBe(FLOOD_TEXT.repeat(2 ** 11));
   });
@@ -280,7 +268,7 @@ describe.skipIf(!hasKvm)(`the debug console${NEEDS_KVM}`, { concurrent: true }, 
     // mov ecx, 60000; mov dx, 0x402; mov al, 'x'; 1: out dx, al; loop 1b
     const code = [0xb9, 0x60, 0xea, 0x00, 0x00, 0x66, 0xba, 0x02, 0x04, 0xb0, 0x78, 0xee, 0xe2, 0xfd, ...POWER_OFF];
     const kernel = scratch.file("debug.elf", codeGuest(code));
-    const { status } = await scratch.vmm(["run", "--kernel", kernel, "--debug-console", `file:${path}`]);
+    const { status } = await scratch.run(["run", "--kernel", kernel, "--debug-console", `file:${path}`]);
     expect(status).toBe(0);
     // More than ring and stream hold. (The port cannot make a guest wait, so when this host is busy some may be lost.)
     expect(statSync(path).size).toBeGreaterThan(40_000);
@@ -353,7 +341,7 @@ describe.skipIf(!hasKvm)(`a machine ends${NEEDS_KVM}`, { concurrent: true }, () 
     const machine = scratch.start(["run", "--name", "unread", "--kernel", kernel], { unread: true });
     while (!existsSync(`${scratch.sockets}/unread.sock`)) await new Promise((resolve) => setTimeout(resolve, 10));
     await new Promise((resolve) => setTimeout(resolve, 300));
-    expect((await scratch.vmm(["ps"])).stdout).toMatch(/^unread +\d+ +running/m);
+    expect((await scratch.run(["ps"])).stdout).toMatch(/^unread +\d+ +running/m);
     machine.signal("SIGTERM");
     machine.child.stdout!.resume();
     expect(await machine.ended).toMatchObject({ status: 143, stderr: "" });
@@ -372,7 +360,7 @@ describe.skipIf(!hasKvm)(`a machine ends${NEEDS_KVM}`, { concurrent: true }, () 
     machine.signal("SIGKILL");
     await machine.ended;
     expect(existsSync(`${scratch.sockets}/killed.sock`)).toBe(true);
-    expect((await scratch.vmm(["ps"])).stdout).not.toContain("killed");
+    expect((await scratch.run(["ps"])).stdout).not.toContain("killed");
     expectNothingLeft("killed");
   });
 
@@ -395,11 +383,11 @@ describe.skipIf(!hasKvm)(`a name${NEEDS_KVM}`, { concurrent: true }, () => {
     while (!existsSync(log) || !readFileSync(log, "latin1").includes("kvm> ")) {
       await new Promise((resolve) => setTimeout(resolve, 10));
     }
-    const second = await scratch.vmm(["run", "--name", "one", "--serial", `file:${log}`]);
+    const second = await scratch.run(["run", "--name", "one", "--serial", `file:${log}`]);
     expect(second).toMatchObject({ status: 2, stdout: "" });
     expect(second.stderr).toMatch(/^vmm: --name one: a machine named one is already running; .*\n$/);
     expect(readFileSync(log, "latin1")).toContain("kvm> ");
-    expect((await scratch.vmm(["stop", "one"])).status).toBe(0);
+    expect((await scratch.run(["stop", "one"])).status).toBe(0);
     expect((await first.ended).status).toBe(0);
   });
 

@@ -1,11 +1,10 @@
 /** `vmm run` on a terminal: a real pseudo-terminal, looked at from its other side. */
-import { spawnSync } from "node:child_process";
 import { closeSync, constants, openSync, readSync, writeSync } from "node:fs";
-import { Pty, type Watch, watch } from "@tools-kvm/kvm-binding";
+import { watch } from "@tools-kvm/kvm-binding";
+import { HANG_MS, hasKvm, NEEDS_KVM, type Outcome, Scratch, Terminal, VMM } from "tools-testing";
 import { afterAll, describe, expect, it, vi } from "vitest";
-import { HANG_MS, hasKvm, NEEDS_KVM, type Outcome, type Process, Scratch } from "./testing.js";
 
-const scratch = new Scratch();
+const scratch = new Scratch(VMM);
 afterAll(() => scratch.close());
 vi.setConfig({ testTimeout: 2 * HANG_MS });
 
@@ -16,89 +15,17 @@ afterAll(() => {
 
 const CTRL_A = "\x01";
 
-/** A terminal as a shell leaves it, and what is on its screen. */
-class Terminal {
-  readonly #pty = Pty.open();
-  readonly #watch: Watch;
-  #screen = "";
-  #onOutput: () => void = () => {};
-
-  constructor() {
-    terminals.push(this);
-    spawnSync("stty", ["-F", this.#pty.path, "sane"]);
-    const bytes = Buffer.alloc(64 * 1024);
-    this.#watch = watch(this.#pty, () => {
-      // The terminal adds a carriage return to each newline, also where the guest has sent one.
-      this.#screen += bytes.toString("latin1", 0, readSync(this.#pty.fd, bytes)).replaceAll("\r", "");
-      this.#onOutput();
-    });
-  }
-
-  get path(): string {
-    return this.#pty.path;
-  }
-
-  get length(): number {
-    return this.#screen.length;
-  }
-
-  /** What has been written since the screen had `from` characters. */
-  text(from = 0): string {
-    return this.#screen.slice(from);
-  }
-
-  /** The terminal's settings, as stty's one line. */
-  settings(): string {
-    return spawnSync("stty", ["-F", this.path, "-g"], { encoding: "utf8" }).stdout;
-  }
-
-  /** False while keys come as they are typed, without echo. */
-  get isCooked(): boolean {
-    const { stdout } = spawnSync("stty", ["-F", this.path, "-a"], { encoding: "utf8" });
-    return ["icanon", "echo", "isig"].every((flag) => new RegExp(`(^|\\s)${flag}\\b`).test(stdout));
-  }
-
-  type(keys: string): void {
-    writeSync(this.#pty.fd, Buffer.from(keys, "latin1"));
-  }
-
-  async until(pattern: string | RegExp, from = 0): Promise<void> {
-    const matches = (): boolean => {
-      const text = this.text(from);
-      return typeof pattern === "string" ? text.includes(pattern) : pattern.test(text);
-    };
-    await new Promise<void>((resolve, reject) => {
-      const timer = setTimeout(() => reject(new Error(`no ${pattern} on the screen:\n${this.text(from)}`)), HANG_MS);
-      this.#onOutput = () => {
-        if (!matches()) return;
-        clearTimeout(timer);
-        resolve();
-      };
-      this.#onOutput();
-    });
-    this.#onOutput = () => {};
-  }
-
-  start(args: readonly string[]): Process {
-    const fd = openSync(this.path, constants.O_RDWR | constants.O_NOCTTY);
-    try {
-      return scratch.start(args, { stdio: [fd, fd, fd] });
-    } finally {
-      closeSync(fd);
-    }
-  }
-
-  close(): void {
-    this.#watch.close();
-    this.#pty.close();
-  }
+function openTerminal(): Terminal {
+  const terminal = new Terminal();
+  terminals.push(terminal);
+  return terminal;
 }
 
 /** A machine at its prompt on a terminal of its own. */
 async function session(name: string, ...args: string[]) {
-  const terminal = new Terminal();
+  const terminal = openTerminal();
   const before = terminal.settings();
-  const vmm = terminal.start(["run", "--name", name, "--append", "quiet", ...args]);
+  const vmm = terminal.start(scratch, ["run", "--name", name, "--append", "quiet", ...args]);
   await terminal.until("kvm> ");
   /** Types a line to the monitor and returns what it prints. */
   const monitor = async (line: string, prompt = "(vmm) "): Promise<string> => {
@@ -247,9 +174,9 @@ describe.skipIf(!hasKvm)(`the monitor${NEEDS_KVM}`, { concurrent: true }, () => 
 describe.skipIf(!hasKvm)(`vmm attach on a terminal${NEEDS_KVM}`, { concurrent: true }, () => {
   it("is raw, leaves with Ctrl-A x, is as it was afterwards, and the machine runs on", async () => {
     const machine = await scratch.machine("joined");
-    const terminal = new Terminal();
+    const terminal = openTerminal();
     const before = terminal.settings();
-    const viewer = terminal.start(["attach", "joined"]);
+    const viewer = terminal.start(scratch, ["attach", "joined"]);
     await terminal.until("kvm> ");
     expect(terminal.isCooked).toBe(false);
     terminal.type("echo hello\r");

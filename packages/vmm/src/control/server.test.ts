@@ -2,11 +2,11 @@
 import { existsSync } from "node:fs";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import fc from "fast-check";
+import { HANG_MS, hasKvm, NEEDS_KVM, type Process, Scratch, VMM } from "tools-testing";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
-import { HANG_MS, hasKvm, NEEDS_KVM, type Process, Scratch } from "../cli/testing.js";
 import { MAX_REQUEST_BYTES, readLine } from "./protocol.js";
 
-const scratch = new Scratch();
+const scratch = new Scratch(VMM);
 afterAll(() => scratch.close());
 vi.setConfig({ testTimeout: 2 * HANG_MS });
 

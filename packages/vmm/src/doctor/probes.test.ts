@@ -1,7 +1,7 @@
 import { readdirSync } from "node:fs";
 import { Kvm } from "@tools-kvm/kvm-binding";
+import { hasKvm, NEEDS_KVM } from "tools-testing";
 import { describe, expect, it } from "vitest";
-import { hasKvm, NEEDS_KVM } from "../cli/testing.js";
 import { kvmKind } from "../machine/host.js";
 import { pioExitsPerSecond, runProbes } from "./probes.js";
 

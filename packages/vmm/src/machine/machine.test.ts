@@ -3,8 +3,9 @@ import { readdirSync, readFileSync } from "node:fs";
 import { createRequire, syncBuiltinESMExports } from "node:module";
 import type { Worker } from "node:worker_threads";
 import { embeddedGuestPath } from "@tools-kvm/firmware";
+import { hasKvm, NEEDS_KVM } from "tools-testing";
 import { afterEach, describe, expect, it } from "vitest";
-import { codeGuest, hasKvm, NEEDS_KVM } from "../cli/testing.js";
+import { codeGuest } from "../cli/testing.js";
 import type * as Library from "../index.js";
 
 /** Every Worker that machines of this file have started. */
