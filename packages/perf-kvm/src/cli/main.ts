@@ -8,7 +8,7 @@ function program(): Command {
     .version(__VERSION__, "-V, --version")
     .helpCommand(false)
     .exitOverride()
-    .configureOutput({ outputError: (text, write) => write(`perf-kvm: ${text.replace(/^error: /, "")}`) })
+    .configureOutput({ outputError: (text, write) => write(`perf-kvm: ${oneLine(text)}`) })
     .addHelpText("after", "\nExamples:\n  perf-kvm top\n  perf-kvm top --vm demo --json --duration 10");
 
   perfKvm
@@ -38,6 +38,14 @@ Examples:
     });
 
   return perfKvm;
+}
+
+/** Commander puts its advice ("Did you mean ...?") on a line of its own. */
+function oneLine(text: string): string {
+  return `${text
+    .replace(/^error: /, "")
+    .trim()
+    .replace(/\s*\n\s*/g, " ")}\n`;
 }
 
 async function main(): Promise<void> {

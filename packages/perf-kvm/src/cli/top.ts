@@ -90,7 +90,8 @@ function watchMachines(observer: Observer, view: View, intervalMs: number, durat
     const end = (): void =>
       settle(() => {
         try {
-          observer.collect();
+          // What has happened since the last frame: the frames add up to the total.
+          view.show(observer.collect());
           view.finish(observer.total());
           resolve();
         } catch (error) {

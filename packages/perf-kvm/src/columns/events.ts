@@ -72,18 +72,11 @@ export class EventDecoder {
       if (kind === -1) continue;
       const { reason, variant, detail } = FIELDS[kind]!;
       const offset = (name: string | undefined) => (name === undefined ? -1 : (format.fields.get(name)?.offset ?? -1));
-      const ends = [reason, variant, detail].map((name) => {
-        const field = name === undefined ? undefined : format.fields.get(name);
-        return field === undefined ? 0 : field.offset + field.sizeBytes;
-      });
-      this.#layouts[format.id] = {
-        kind,
-        sizeBytes: Math.max(2, ...ends),
-        reason: offset(reason),
-        variant: offset(variant),
-        detail: offset(detail),
-        detailBytes: (detail === undefined ? undefined : format.fields.get(detail)?.sizeBytes) ?? 4,
-      };
+      const detailBytes = detail !== undefined && format.fields.get(detail)?.sizeBytes === 8 ? 8 : 4;
+      const layout = { reason: offset(reason), variant: offset(variant), detail: offset(detail), detailBytes };
+      // As far as `#sample` reads: the record's type is a u16, a reason a u32, a variant a byte.
+      const sizeBytes = Math.max(2, layout.reason + 4, layout.variant + 1, layout.detail + detailBytes);
+      this.#layouts[format.id] = { kind, sizeBytes, ...layout };
     }
   }
 

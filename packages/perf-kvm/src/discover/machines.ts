@@ -69,9 +69,12 @@ export function vcpuThreads({ pid, ledger }: FoundMachine): number[] {
   return named.length > 0 ? named : all;
 }
 
+/** The name of a thread, which anybody may choose: without what would steer a terminal. */
 function comm(pid: number, tid = pid): string {
   try {
-    return readFileSync(`/proc/${pid}/task/${tid}/comm`, "utf8").trim();
+    return readFileSync(`/proc/${pid}/task/${tid}/comm`, "utf8")
+      .trimEnd()
+      .replace(/[^\x20-\x7e]/g, "?");
   } catch {
     return "";
   }

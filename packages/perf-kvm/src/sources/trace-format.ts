@@ -29,14 +29,21 @@ export function tracefs(): string | undefined {
   return MOUNTS.find((mount) => existsSync(`${mount}/events/kvm`));
 }
 
+/** `field:TYPE NAME[LENGTH]; offset:N; size:N;`, as the kernel prints it for each field. */
+const FIELD = /^\tfield:[^;]*?(\w+)(?:\[[^\]]*\])?;\toffset:(\d+);\tsize:(\d+);/;
+/** A longer line is none of the kernel's, and would take long to search. */
+const LONGEST_FIELD_LINE = 512;
+
 /** Parses the text of an `events/SYSTEM/NAME/format` file. Throws TraceFormatError. */
 export function parseTraceFormat(text: string): TraceFormat {
   const name = /^name: (\S+)$/m.exec(text)?.[1];
   const id = /^ID: (\d+)$/m.exec(text)?.[1];
   if (name === undefined || id === undefined) throw new TraceFormatError("a trace format has a name and an ID");
   const fields = new Map<string, TraceField>();
-  for (const match of text.matchAll(/^\tfield:([^;]*?)(\w+)(?:\[[^\]]*\])?;\toffset:(\d+);\tsize:(\d+);/gm)) {
-    const [, , field, offset, sizeBytes] = match as unknown as [string, string, string, string, string];
+  for (const line of text.split("\n")) {
+    const match = line.length > LONGEST_FIELD_LINE ? null : FIELD.exec(line);
+    if (match === null) continue;
+    const [, field, offset, sizeBytes] = match as unknown as [string, string, string, string];
     fields.set(field, { name: field, offset: Number(offset), sizeBytes: Number(sizeBytes) });
   }
   return { name, id: Number(id), fields };

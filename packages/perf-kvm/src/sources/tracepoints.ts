@@ -16,7 +16,7 @@ import { kvmTraceFormat, type TraceFormat } from "./trace-format.js";
 
 /** Where kvm_exit fires, it says all; elsewhere the exits to user space are what there is. */
 export const HARDWARE_EVENTS = ["kvm_exit", "kvm_entry"] as const;
-export const USERSPACE_EVENTS = ["kvm_userspace_exit", "kvm_pio", "kvm_mmio", "kvm_msr"] as const;
+export const USERSPACE_EVENTS = ["kvm_userspace_exit", "kvm_pio", "kvm_mmio"] as const;
 
 /** 1 MiB: a tenth of a second of a million events a second, of 68 bytes each, fits several times over at 100k. */
 const RING_PAGES = 256;

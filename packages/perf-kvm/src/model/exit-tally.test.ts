@@ -1,0 +1,110 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import { EventColumns, EventDecoder } from "../columns/events.js";
+import type { SourceRow } from "../sources/source.js";
+import { FORMATS, Records } from "../testing.js";
+import { ExitTally } from "./exit-tally.js";
+
+const decoder = new EventDecoder(FORMATS);
+
+function tallyOf(records: Records, tally = new ExitTally()): ExitTally {
+  const columns = new EventColumns(10_000);
+  const view = records.view();
+  decoder.decode(view, 0, view.byteLength, columns);
+  tally.consume(columns);
+  return tally;
+}
+
+const SVM_CPUID = { exit_reason: 0x72, isa: 2 };
+const SVM_HLT = { exit_reason: 0x78, isa: 2 };
+const svmIo = (port: number, isIn = false) => ({
+  exit_reason: 0x7b,
+  isa: 2,
+  info1: port * 2 ** 16 + 0x10 + (isIn ? 1 : 0),
+});
+
+const brief = ({ reason, detail, count }: SourceRow) => `${count} ${reason} ${detail}`.trim();
+
+describe("exits of a vCPU", () => {
+  it("last from kvm_exit to kvm_entry", () => {
+    const records = new Records();
+    for (const [exit, entry] of [
+      [1000, 1500],
+      [2000, 2100],
+      [3000, 5000],
+    ] as const) {
+      records.sample("kvm_exit", exit, SVM_CPUID).sample("kvm_entry", entry);
+    }
+    const [row] = ExitTally.rows([tallyOf(records)]);
+    expect(row).toMatchObject({ source: "kvm_exit", reason: "CPUID", detail: "", count: 3, spentNs: 2600 });
+    expect(row!.away).toMatchObject({ count: 3, minNs: 100, maxNs: 2000, sumNs: 2600 });
+  });
+
+  it("are kept apart by port and direction", () => {
+    const records = new Records();
+    for (const values of [svmIo(0x3f8), svmIo(0x3f8), svmIo(0x3f8, true), svmIo(0x70)]) {
+      records.sample("kvm_exit", 0, values).sample("kvm_entry", 1);
+    }
+    expect(ExitTally.rows([tallyOf(records)]).map(brief)).toEqual([
+      "2 IOIO 0x3f8 out",
+      "1 IOIO 0x3f8 in",
+      "1 IOIO 0x70 out",
+    ]);
+  });
+
+  it("are one kind, however many addresses their exit information names", () => {
+    const records = new Records();
+    for (let page = 0; page < 100; page++) {
+      records.sample("kvm_exit", 0, { exit_reason: 0x400, isa: 2, info1: page * 4096 }).sample("kvm_entry", 1);
+    }
+    expect(ExitTally.rows([tallyOf(records)]).map(brief)).toEqual(["100 NPF"]);
+  });
+
+  it("count when the guest has been entered again, also in a later batch", () => {
+    const tally = tallyOf(new Records().sample("kvm_exit", 10, SVM_HLT));
+    expect(ExitTally.rows([tally])).toEqual([]);
+    tallyOf(new Records().sample("kvm_entry", 25), tally);
+    expect(ExitTally.rows([tally])).toMatchObject([{ reason: "HLT", count: 1, spentNs: 15 }]);
+    expect(ExitTally.rows([tally])).toEqual([]);
+  });
+
+  it("never take a negative time, and an entry without an exit is none", () => {
+    const records = new Records().sample("kvm_entry", 1).sample("kvm_exit", 10, SVM_HLT).sample("kvm_entry", 9);
+    expect(ExitTally.rows([tallyOf(records)])).toMatchObject([{ count: 1, spentNs: 0 }]);
+  });
+
+  it("of several vCPUs are added up", () => {
+    const one = () => tallyOf(new Records().sample("kvm_exit", 0, SVM_HLT).sample("kvm_entry", 5));
+    expect(ExitTally.rows([one(), one(), one()])).toMatchObject([{ reason: "HLT", count: 3, spentNs: 15 }]);
+  });
+
+  it("are as many as there are exits with an entry after them, in any order of events and batches", () => {
+    const step = fc.constantFrom("exit", "entry", "collect");
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 100 }), (steps) => {
+        const tally = new ExitTally();
+        let [time, expected, pending, counted] = [0, 0, false, 0];
+        const count = () => {
+          for (const row of ExitTally.rows([tally])) counted += row.count;
+        };
+        for (const each of steps) {
+          if (each === "collect") count();
+          else
+            tallyOf(
+              each === "exit"
+                ? new Records().sample("kvm_exit", ++time, SVM_HLT)
+                : new Records().sample("kvm_entry", ++time),
+              tally,
+            );
+          if (each === "exit") pending = true;
+          if (each === "entry") {
+            if (pending) expected++;
+            pending = false;
+          }
+        }
+        count();
+        expect(counted).toBe(expected);
+      }),
+    );
+  });
+});

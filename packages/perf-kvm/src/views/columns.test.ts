@@ -1,0 +1,149 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import type { ExitRow, Report } from "../model/report.js";
+import { DEFAULT_SORT, EXIT_COLUMNS, headerLine, matches, rowLine, sortRows } from "./columns.js";
+import { formatCount, formatNs, formatShare } from "./format.js";
+import { jsonReport } from "./json.js";
+import { plainReport } from "./plain.js";
+
+const ROW: ExitRow = {
+  machine: "demo",
+  pid: 42,
+  source: "ledger",
+  reason: "IO",
+  detail: "0xe0 out",
+  count: 1000,
+  rate: 500,
+  share: 0.5,
+  avgNs: null,
+  minNs: null,
+  maxNs: null,
+  p99Ns: null,
+  device: "testdev-latch",
+  handlerAvgNs: 321,
+  handlerP99Ns: 900,
+};
+
+const number = fc.oneof(fc.constant(null), fc.nat(), fc.double({ min: 0, max: 1e12, noNaN: true }));
+const row: fc.Arbitrary<ExitRow> = fc.record({
+  machine: fc.string(),
+  pid: fc.nat(),
+  source: fc.constantFrom("kvm_exit", "userspace", "ledger"),
+  reason: fc.string({ maxLength: 40 }),
+  detail: fc.string({ maxLength: 40 }),
+  count: fc.nat(),
+  rate: fc.double({ min: 0, max: 1e12, noNaN: true }),
+  share: fc.oneof(fc.constant(null), fc.double({ min: 0, max: 1, noNaN: true })),
+  avgNs: number,
+  minNs: number,
+  maxNs: number,
+  p99Ns: number,
+  device: fc.oneof(fc.constant(null), fc.string()),
+  handlerAvgNs: number,
+  handlerP99Ns: number,
+});
+
+describe("the exit table", () => {
+  it("is 80 columns wide, whatever is in it", () => {
+    expect(headerLine()).toHaveLength(80);
+    fc.assert(
+      fc.property(row, (each) => {
+        expect(rowLine(each)).toHaveLength(80);
+      }),
+    );
+  });
+
+  it("shows a dash for what cannot be known, never a guess", () => {
+    expect(rowLine(ROW).split(/\s{2,}/)).toEqual(["IO", "0xe0 out", "500", "50.0%", "-", "- testdev-latch", "321 ns"]);
+  });
+
+  it("is sorted by every column, the larger first and texts in order; ties stay where they are", () => {
+    fc.assert(
+      fc.property(fc.array(row), fc.nat({ max: EXIT_COLUMNS.length - 1 }), (rows, column) => {
+        const sorted = sortRows(rows, column);
+        expect(sorted).toHaveLength(rows.length);
+        const values = sorted.map(EXIT_COLUMNS[column]!.value);
+        for (let i = 1; i < values.length; i++) {
+          const [a, b] = [values[i - 1]!, values[i]!];
+          if (typeof a === "number") expect(a).toBeGreaterThanOrEqual(b as number);
+          else expect(a.localeCompare(b as string)).toBeLessThanOrEqual(0);
+        }
+        expect(sortRows([...sorted].reverse(), column).map(rowLine)).toEqual(sorted.map(rowLine));
+      }),
+    );
+  });
+
+  it("is filtered by reason, detail, device and machine, in either case", () => {
+    for (const text of ["io", "0XE0", "latch", "Demo", ""]) expect(matches(ROW, text), text).toBe(true);
+    expect(matches(ROW, "mmio")).toBe(false);
+  });
+});
+
+describe("numbers", () => {
+  it.each([
+    [0, "0 ns"],
+    [999, "999 ns"],
+    [1000, "1.00 us"],
+    [16_600_000, "16.6 ms"],
+    [123_456_789, "123 ms"],
+    [2.1e9, "2.10 s"],
+    [null, "-"],
+  ])("of time: %s", (ns, text) => expect(formatNs(ns)).toBe(text));
+
+  it.each([
+    [0.54, "0.5"],
+    [12.4, "12"],
+    [9_410, "9410"],
+    [94_105, "94.1k"],
+    [1_200_000, "1.20M"],
+    [3e9, "3.00G"],
+  ])("of things: %s", (count, text) => expect(formatCount(count)).toBe(text));
+
+  it.each([
+    [0.123, "12.3%"],
+    [1, "100.0%"],
+    [null, "-"],
+  ])("of parts: %s", (share, text) => expect(formatShare(share)).toBe(text));
+});
+
+describe("a report", () => {
+  const report: Report = {
+    seconds: 2,
+    machines: [{ name: "demo", pid: 42, vcpus: 1, sources: ["ledger", "stats"] }],
+    rows: [ROW, { ...ROW, reason: "MMIO", rate: 900 }],
+    stats: [{ machine: "demo", pid: 42, counters: { io_exits: 1000, guest_mode: 0 } }],
+    lost: 0,
+    notes: ["something cannot be seen"],
+  };
+
+  it("is plain text of at most 80 columns, without escape sequences or blanks at the ends", () => {
+    const text = plainReport(report);
+    const lines = text.split("\n");
+    expect(lines).toEqual([
+      "demo (pid 42, 1 vCPU); 2.0 s",
+      "note: something cannot be seen",
+      "demo: io_exits 500/s",
+      headerLine().trimEnd(),
+      rowLine(report.rows[1]!).trimEnd(),
+      rowLine(report.rows[0]!).trimEnd(),
+      "",
+    ]);
+    for (const line of lines) expect(line.length).toBeLessThanOrEqual(80);
+    expect(sortRows(report.rows, DEFAULT_SORT)[0]!.reason).toBe("MMIO");
+  });
+
+  it("never hides lost records", () => {
+    expect(plainReport({ ...report, lost: 7 })).toContain("7 records LOST, the counts are too low");
+    expect(JSON.parse(jsonReport({ ...report, lost: 7 }, "total")).lost).toBe(7);
+  });
+
+  it("says when there is nothing to see", () => {
+    expect(plainReport({ ...report, machines: [], rows: [], stats: [], notes: [] })).toBe("no VM is running; 2.0 s\n");
+  });
+
+  it("is one line of JSON that says which kind it is", () => {
+    const line = jsonReport(report, "interval");
+    expect(line.indexOf("\n")).toBe(line.length - 1);
+    expect(JSON.parse(line)).toEqual({ kind: "interval", ...report });
+  });
+});

@@ -1,0 +1,102 @@
+import fc from "fast-check";
+import { describe, expect, it } from "vitest";
+import type { ExitRow, Report } from "../model/report.js";
+import { EXIT_COLUMNS, headerLine } from "./columns.js";
+import { frame, INITIAL_STATE, keysOf, pressed, type TuiState } from "./tui.js";
+
+const ROWS = 24;
+
+function rowOf(reason: string, rate: number): ExitRow {
+  const unknown = {
+    share: null,
+    avgNs: null,
+    minNs: null,
+    maxNs: null,
+    p99Ns: null,
+    handlerAvgNs: null,
+    handlerP99Ns: null,
+  };
+  return { machine: "demo", pid: 1, source: "ledger", reason, detail: "", count: 1, rate, device: null, ...unknown };
+}
+
+function reportOf(rows: readonly ExitRow[]): Report {
+  const machines = [{ name: "demo", pid: 1, vcpus: 1, sources: ["ledger"] }];
+  return { seconds: 1, machines, rows, stats: [], lost: 0, notes: [] };
+}
+
+/** The state after these keys; undefined when one of them has ended the view. */
+function after(...keys: string[]): TuiState | undefined {
+  return keys.reduce<TuiState | undefined>((state, key) => state && pressed(state, key), INITIAL_STATE);
+}
+
+const report = reportOf([rowOf("IO", 10), rowOf("MMIO", 30), rowOf("HLT", 20)]);
+const reasons = (lines: readonly string[]) =>
+  lines.map((line) => line.split(" ")[0]).filter((word) => ["IO", "MMIO", "HLT"].includes(word!));
+
+describe("the live table", () => {
+  it("fills the screen exactly, whatever the report and the keys", () => {
+    const key = fc.constantFrom("<", ">", "f", "p", "h", "\r", "x", "\x7f", "\x1b[A", "\x1b[B", "\x1b");
+    fc.assert(
+      fc.property(fc.array(key), fc.nat({ max: 60 }), fc.integer({ min: 2, max: 50 }), (keys, count, rows) => {
+        const many = reportOf(Array.from({ length: count }, (_, i) => rowOf(`R${i}`, i)));
+        const lines = frame(many, after(...keys)!, rows);
+        expect(lines).toHaveLength(rows);
+        expect(lines.at(-1)).toMatch(/^(sorted by|filter: )/);
+      }),
+    );
+  });
+
+  it("has the busiest exit on top, and another order by < and >", () => {
+    expect(reasons(frame(report, INITIAL_STATE, ROWS))).toEqual(["MMIO", "HLT", "IO"]);
+    expect(reasons(frame(report, after("<", "<")!, ROWS))).toEqual(["HLT", "IO", "MMIO"]);
+    expect(frame(report, after("<", "<")!, ROWS).at(-1)).toContain("sorted by REASON");
+    const around = after(...EXIT_COLUMNS.map(() => ">"))!;
+    expect(around.sort).toBe(INITIAL_STATE.sort);
+  });
+
+  it("shows only rows with the text typed after f, and all again after an empty one", () => {
+    expect(frame(report, after("f", "m", "m")!, ROWS).at(-1)).toBe("filter: mm_");
+    const filtered = after("f", "m", "x", "\x7f", "m", "\r")!;
+    expect(reasons(frame(report, filtered, ROWS))).toEqual(["MMIO"]);
+    expect(frame(report, filtered, ROWS)[0]).toContain("filter: mm");
+    expect(frame(report, after("f", "z", "z", "\r")!, ROWS)).toContain("no row has this text");
+    expect(reasons(frame(report, after("f", "z", "\r", "f", "\r")!, ROWS))).toHaveLength(3);
+    expect(after("f", "z", "\x1b")!.filter).toBe("");
+  });
+
+  it("ends by q and Ctrl-C; a q in a filter is a letter", () => {
+    expect(after("q")).toBeUndefined();
+    expect(after("f", "\x03")).toBeUndefined();
+    expect(after("f", "q", "\r")!.filter).toBe("q");
+  });
+
+  it("freezes by p and says so", () => {
+    expect(frame(report, after("p")!, ROWS)[0]).toContain("FROZEN");
+    expect(after("p", "p")!.frozen).toBe(false);
+  });
+
+  it("scrolls within its rows", () => {
+    const many = reportOf(Array.from({ length: 40 }, (_, i) => rowOf(`R${i}`, 100 - i)));
+    const down = frame(many, after("\x1b[B", "\x1b[B")!, ROWS);
+    expect(down[down.indexOf(headerLine()) + 1]).toMatch(/^R2 /);
+    const far = frame(many, after(...Array.from({ length: 90 }, () => "\x1b[B"))!, ROWS);
+    expect(far.at(-2)).toMatch(/^R39 /);
+    expect(after("\x1b[A")!.scroll).toBe(0);
+  });
+
+  it("explains itself by h, and says what to do when no machine runs", () => {
+    expect(frame(report, after("h")!, ROWS).join("\n")).toMatch(/quit[\s\S]*cannot be known on this host/);
+    expect(frame({ ...report, machines: [] }, INITIAL_STATE, ROWS).join("\n")).toContain("`vmm run` starts one");
+    expect(frame(reportOf([]), INITIAL_STATE, ROWS)).toContain("no exits in this period");
+  });
+
+  it("takes what a terminal sends apart into keys", () => {
+    expect(keysOf("q\x1b[Ax\x1b[B")).toEqual(["q", "\x1b[A", "x", "\x1b[B"]);
+    expect(keysOf("\x1b")).toEqual(["\x1b"]);
+    fc.assert(
+      fc.property(fc.string(), (text) => {
+        expect(keysOf(text).join("")).toBe(text);
+      }),
+    );
+  });
+});
