@@ -26,6 +26,13 @@ const VMX_IO_INSTRUCTION = 30;
 const SVM_IO_IN = 0x1;
 const VMX_IO_IN = 0x8;
 
+/** True when the exit information makes a difference that is worth a row of its own. */
+export function hasDetail(isa: number, reason: number): boolean {
+  return isa === ISA.VMX
+    ? (reason & VMX_BASIC_REASON) === VMX_IO_INSTRUCTION
+    : reason === SVM_IOIO || reason === SVM_MSR;
+}
+
 /** What the exit information says beside the reason; empty when nothing that helps. */
 export function hardwareExitDetail(isa: number, reason: number, info1: number): string {
   if (isa === ISA.SVM && reason === SVM_IOIO) return port(info1, SVM_IO_IN);

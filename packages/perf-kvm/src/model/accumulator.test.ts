@@ -32,3 +32,11 @@ it("keeps what a source does not know absent", () => {
   expect(total).toMatchObject({ count: 2 });
   expect([total!.away, total!.handler, total!.spentNs]).toEqual([undefined, undefined, undefined]);
 });
+
+it("goes on without details when there are too many of them", () => {
+  const sum = new Accumulator();
+  for (let port = 0; port < 5000; port++)
+    sum.add([{ source: "userspace", reason: "IO", detail: `${port} in`, count: 1 }]);
+  expect(sum.rows).toHaveLength(2048 + 1);
+  expect(sum.rows.reduce((all, { count }) => all + count, 0)).toBe(5000);
+});

@@ -2,20 +2,29 @@
 import type { SourceRow } from "../sources/source.js";
 import { Stat } from "./stat.js";
 
+/** A row has up to two histograms of 16 KB: beyond this many, a new one is added up without its detail. */
+const MAXIMUM_DETAILED_ROWS = 2048;
+
 export class Accumulator {
   readonly #rows = new Map<string, SourceRow>();
 
   add(rows: readonly SourceRow[]): void {
     for (const row of rows) {
-      const key = `${row.source} ${row.reason} ${row.detail} ${row.device ?? ""}`;
+      const key = keyOf(row);
       const sum = this.#rows.get(key);
-      this.#rows.set(key, sum === undefined ? merged(row, undefined) : merged(sum, row));
+      if (sum !== undefined) this.#rows.set(key, merged(sum, row));
+      else if (row.detail !== "" && this.#rows.size >= MAXIMUM_DETAILED_ROWS) this.add([{ ...row, detail: "" }]);
+      else this.#rows.set(key, merged(row, undefined));
     }
   }
 
   get rows(): SourceRow[] {
     return [...this.#rows.values()];
   }
+}
+
+function keyOf({ source, reason, detail, device }: SourceRow): string {
+  return `${source} ${reason} ${detail} ${device ?? ""}`;
 }
 
 function merged(a: SourceRow, b: SourceRow | undefined): SourceRow {

@@ -25,6 +25,13 @@ const svmIo = (port: number, isIn = false) => ({
 
 const brief = ({ reason, detail, count }: SourceRow) => `${count} ${reason} ${detail}`.trim();
 
+/** 3000 exits that are all different. */
+function everyKind(values: (n: number) => Record<string, number>): Records {
+  const records = new Records();
+  for (let n = 0; n < 3000; n++) records.sample("kvm_exit", 0, values(n)).sample("kvm_entry", 1);
+  return records;
+}
+
 describe("exits of a vCPU", () => {
   it("last from kvm_exit to kvm_entry", () => {
     const records = new Records();
@@ -76,6 +83,15 @@ describe("exits of a vCPU", () => {
   it("of several vCPUs are added up", () => {
     const one = () => tallyOf(new Records().sample("kvm_exit", 0, SVM_HLT).sample("kvm_entry", 5));
     expect(ExitTally.rows([one(), one(), one()])).toMatchObject([{ reason: "HLT", count: 3, spentNs: 15 }]);
+  });
+
+  it("take no memory without bound when a guest goes through every port, or a file claims every reason", () => {
+    const ports = tallyOf(everyKind((n) => svmIo(n)));
+    expect(ExitTally.rows([ports])).toHaveLength(256 + 1);
+    const reasons = tallyOf(everyKind((n) => ({ exit_reason: 0x1000 + n, isa: 2 })));
+    const rows = ExitTally.rows([reasons]);
+    expect(rows).toHaveLength(512 + 1);
+    expect(rows.at(-1)).toMatchObject({ reason: "OTHER", count: 3000 - 512 });
   });
 
   it("are as many as there are exits with an entry after them, in any order of events and batches", () => {

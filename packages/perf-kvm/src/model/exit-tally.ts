@@ -3,18 +3,24 @@
  * kind is its number and detail, so that nothing is looked up by name while events stream in.
  */
 import { EVENT, type EventColumns } from "../columns/events.js";
-import { hardwareExitDetail, hardwareExitName } from "../exits/names.js";
+import { hardwareExitDetail, hardwareExitName, hasDetail } from "../exits/names.js";
 import type { SourceRow } from "../sources/source.js";
 import { Stat } from "./stat.js";
 import { UserspaceTally } from "./userspace-tally.js";
 
 /** An exit by the hardware's reason. */
 interface HardwareKind {
-  readonly isa: number;
-  readonly reason: number;
-  readonly info1: number;
+  readonly reason: string;
+  readonly detail: string;
   readonly stat: Stat;
 }
+
+/**
+ * A guest that goes through all its ports would make a kind, and a histogram of 16 KB, of each. Beyond this many, a new
+ * one is counted by its reason alone; beyond twice as many (a file may claim any reasons), as OTHER.
+ */
+const MAXIMUM_DETAILED_KINDS = 256;
+const OTHER = -1;
 
 export class ExitTally {
   readonly #hardware = new Map<number, HardwareKind>();
@@ -61,30 +67,37 @@ export class ExitTally {
     ];
   }
 
+  /** Only what the name and the detail depend on makes a kind: addresses would make one an exit. */
   #kindOf(isa: number, reason: number, info1: number): HardwareKind {
-    // Only what the name and the detail depend on makes a kind: addresses would make one an exit.
-    const relevant = hardwareExitDetail(isa, reason, info1) === "" ? 0 : info1 % 2 ** 32;
-    const key = (reason % 2 ** 16) * 2 ** 34 + isa * 2 ** 32 + relevant;
-    let found = this.#hardware.get(key);
-    if (found === undefined) {
-      found = { isa, reason, info1: relevant, stat: new Stat() };
-      this.#hardware.set(key, found);
+    const byReason = (reason % 2 ** 16) * 2 ** 35 + isa * 2 ** 33;
+    const key = hasDetail(isa, reason) ? byReason + 1 + (info1 % 2 ** 32) : byReason;
+    return this.#hardware.get(key) ?? this.#newKind(isa, reason, info1, key, byReason);
+  }
+
+  #newKind(isa: number, reason: number, info1: number, key: number, byReason: number): HardwareKind {
+    const { size } = this.#hardware;
+    if (size < MAXIMUM_DETAILED_KINDS) {
+      return this.#add(key, hardwareExitName(isa, reason), hardwareExitDetail(isa, reason, info1));
     }
-    return found;
+    const known = this.#hardware.get(byReason);
+    if (known !== undefined) return known;
+    if (size < 2 * MAXIMUM_DETAILED_KINDS) return this.#add(byReason, hardwareExitName(isa, reason), "");
+    return this.#hardware.get(OTHER) ?? this.#add(OTHER, "OTHER", "");
+  }
+
+  #add(key: number, reason: string, detail: string): HardwareKind {
+    const kind = { reason, detail, stat: new Stat() };
+    this.#hardware.set(key, kind);
+    return kind;
   }
 }
 
-function mergeHardware(
-  rows: Map<string, SourceRow & { away: Stat }>,
-  { isa, reason, info1, stat }: HardwareKind,
-): void {
+function mergeHardware(rows: Map<string, SourceRow & { away: Stat }>, { reason, detail, stat }: HardwareKind): void {
   if (stat.count === 0) return;
-  const name = hardwareExitName(isa, reason);
-  const detail = hardwareExitDetail(isa, reason, info1);
-  const key = `${name} ${detail}`;
+  const key = `${reason} ${detail}`;
   let row = rows.get(key);
   if (row === undefined) {
-    row = { source: "kvm_exit", reason: name, detail, count: 0, away: new Stat() };
+    row = { source: "kvm_exit", reason, detail, count: 0, away: new Stat() };
     rows.set(key, row);
   }
   row.away.merge(stat);
