@@ -25,7 +25,7 @@ export function lookAtHost(): HostView {
     return { tracepoints: "none", notes: [`tracepoints: not allowed (perf_event_paranoid ${paranoid()}); ${mend}`] };
   }
   if (existsSync("/sys/module/kvm_pvm")) {
-    const why = "kvm_exit never fires on this host (kvm-pvm): rows are exits to user space, times are the VMM's own";
+    const why = "kvm_exit never fires here (kvm-pvm): these are exits to user space";
     return { tracepoints: "userspace", notes: [why] };
   }
   return { tracepoints: "hardware", notes: [] };

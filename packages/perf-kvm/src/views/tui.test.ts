@@ -90,6 +90,20 @@ describe("the live table", () => {
     expect(frame(reportOf([]), INITIAL_STATE, ROWS)).toContain("no exits in this period");
   });
 
+  it("fits 80 columns: help, notes and counters are cut at their words", () => {
+    const counters = Object.fromEntries(
+      ["exits", "io_exits", "mmio_exits", "halt_exits", "irq_exits"].map((name) => [name, 123_456]),
+    );
+    const notes = ["a note that is longer than a line of a terminal has room for, which happens when a mend is long"];
+    const wide = { ...report, notes, stats: [{ machine: "a-machine-of-some-name", pid: 1, counters }] };
+    for (const state of [INITIAL_STATE, after("h")!]) {
+      const lines = frame(wide, state, ROWS);
+      expect(lines.filter((line) => line.length > 80)).toEqual([]);
+      expect(lines.join(" ").replaceAll(/\s+/g, " ")).toContain(notes[0]!);
+      expect(lines.join(" ")).toContain("irq_exits");
+    }
+  });
+
   it("takes what a terminal sends apart into keys", () => {
     expect(keysOf("q\x1b[Ax\x1b[B")).toEqual(["q", "\x1b[A", "x", "\x1b[B"]);
     expect(keysOf("\x1b")).toEqual(["\x1b"]);

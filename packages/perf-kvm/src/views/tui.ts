@@ -8,7 +8,7 @@ const HELP = [
   "",
   "  q        quit",
   "  < and >  sort by the column to the left or right",
-  "  f        show only rows with a text in them; Enter ends it, an empty text shows all",
+  "  f        show only rows with a text in them; an empty text shows all again",
   "  p        freeze and go on",
   "  arrows   scroll",
   "  h        this help",
@@ -80,15 +80,15 @@ function typed(state: TuiState, typing: string, key: string): TuiState {
   return key >= " " && !key.startsWith(ESCAPE) ? { ...state, typing: typing + key } : state;
 }
 
-/** The lines of a frame, at most `rows` of them. */
-export function frame(report: Report, state: TuiState, rows: number): string[] {
+/** The lines of a frame: exactly `rows` of them, and notes and counters cut to `columns` at their words. */
+export function frame(report: Report, state: TuiState, rows: number, columns = 80): string[] {
   const filter = state.filter === "" ? "" : `  filter: ${state.filter}`;
   const head = [
     `perf-kvm top: ${summaryLine(report)}${state.frozen ? "  FROZEN" : ""}${filter}`,
-    ...report.notes.map((note) => `! ${note}`),
+    ...report.notes.flatMap((note) => wrapped(`! ${note}`, columns)),
     ...report.stats.flatMap(({ machine, counters }) => {
       const text = statsText(counters, report.seconds);
-      return text === "" ? [] : [`${machine}: ${text}`];
+      return text === "" ? [] : wrapped(`${machine}: ${text}`, columns);
     }),
     "",
   ];
@@ -99,6 +99,19 @@ export function frame(report: Report, state: TuiState, rows: number): string[] {
   const body = state.help ? HELP : table(report, state, rows - head.length - 1);
   const lines = [...head, ...body].slice(0, rows - 1);
   return [...lines, ...Array.from({ length: rows - 1 - lines.length }, () => ""), foot];
+}
+
+/** Lines of at most `columns` characters; all but the first are indented. */
+function wrapped(text: string, columns: number): string[] {
+  const lines: string[] = [];
+  let line = "";
+  for (const word of text.split(" ")) {
+    if (line !== "" && line.length + 1 + word.length > columns) {
+      lines.push(line);
+      line = `  ${word}`;
+    } else line = line === "" ? word : `${line} ${word}`;
+  }
+  return [...lines, line];
 }
 
 function table(report: Report, { filter, sort, scroll }: TuiState, room: number): string[] {
@@ -124,7 +137,7 @@ export function openTui() {
   const quit = new Promise<void>((resolve) => {
     ended = resolve;
   });
-  const redraw = (): void => void screen.draw(frame(report, state, screen.rows));
+  const redraw = (): void => void screen.draw(frame(report, state, screen.rows, screen.columns));
   const onKey = (bytes: Buffer): void => {
     for (const key of keysOf(bytes.toString("utf8"))) {
       const next = pressed(state, key);
