@@ -7,6 +7,7 @@ export default defineConfig(
     entry: {
       cli: "src/cli.ts",
       "exits-ours": "src/benches/exits-ours.ts",
+      "start-further": "src/benches/start-further.ts",
       "ledger-cost": "src/benches/ledger-cost.ts",
     },
     dts: false,

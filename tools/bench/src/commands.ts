@@ -24,9 +24,6 @@ export function qemuRun(machine: string, ...options: readonly string[]): string[
   ];
 }
 
-/** The guest powers off through the debug exit on machines without ACPI: a write of 0, which is this status. */
-export const QEMU_POWERED_OFF = [0, 1];
-
 /** Undefined when QEMU is here. */
 export function missingQemu(): MissingPeer | undefined {
   if (which(QEMU) !== undefined) return undefined;
