@@ -1,10 +1,1 @@
-import { defineConfig } from "vitest/config";
-
-export default defineConfig({
-  test: {
-    pool: "forks",
-    include: ["src/**/*.test.ts"],
-    testTimeout: 30_000,
-    reporters: ["default", "../setup/vitest-reporter.mjs"],
-  },
-});
+export { default } from "../../vitest.base.js";

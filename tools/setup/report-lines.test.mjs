@@ -26,6 +26,7 @@ describe("the reason of a skipped test", () => {
   it("is what the test said, or what its title says it needs", () => {
     expect(skipReason("a VM (needs /dev/kvm) > runs", "skip", "needs a tap")).toBe("needs a tap");
     expect(skipReason("a VM (needs /dev/kvm) > runs", "skip", undefined)).toBe("needs /dev/kvm");
+    expect(skipReason("a VM (skipped: no /dev/kvm) > runs", "skip", undefined)).toBe("no /dev/kvm");
     expect(skipReason("a VM > runs", "todo", undefined)).toBe("to do");
     expect(skipReason("a VM > runs", "skip", undefined)).toBe("gave no reason");
   });

@@ -2,7 +2,7 @@
  * A vitest reporter that says at the end of a run how many tests there were and which were skipped, in report-lines.mjs's form.
  *
  * Why a test was skipped comes from `context.skip("needs a tap device")`, or from its title or that of a group around it:
- * `describe.skipIf(!kvm)("a VM (needs /dev/kvm)", ...)`.
+ * `describe.skipIf(!kvm)("a VM (needs /dev/kvm)", ...)`, or "(skipped: ...)".
  */
 import { relative } from "node:path";
 import { countsLine, skippedLine } from "./report-lines.mjs";
@@ -47,6 +47,6 @@ function skipNote(result) {
  */
 export function skipReason(fullName, mode, note) {
   if (note !== undefined && note !== "") return note;
-  const need = /\((needs? [^()]*)\)/.exec(fullName)?.[1];
+  const need = /\((needs? [^()]*)\)/.exec(fullName)?.[1] ?? /\(skipped: ([^()]*)\)/.exec(fullName)?.[1];
   return need ?? (mode === "todo" ? "to do" : "gave no reason");
 }

@@ -1,10 +1,6 @@
-import { defineConfig } from "vitest/config";
+import { mergeConfig } from "vitest/config";
+import base from "../../vitest.base.js";
 
-export default defineConfig({
-  test: {
-    pool: "forks",
-    include: ["*.test.mjs"],
-    testTimeout: 30_000,
-    reporters: ["default", "./vitest-reporter.mjs"],
-  },
-});
+const config = mergeConfig(base, {});
+config.test.include = ["*.test.mjs"];
+export default config;

@@ -225,10 +225,13 @@ export class Vcpu extends IoctlHandle {
     this.ioctlBytes(k.KVM_SET_CPUID2, encodeCpuid(entries));
   }
 
+  /** KVM_GET_CPUID2: what setCpuid2 gave it. Linux 6.1 and earlier do not say how many entries that are: the zeros after them are cut here. */
   getCpuid2(): CpuidEntry[] {
     const bytes = encodeCpuid([], CPUID_ROOM);
     this.ioctlBytes(k.KVM_GET_CPUID2, bytes);
-    return decodeCpuid(bytes);
+    const entries = decodeCpuid(bytes);
+    const last = entries.findLastIndex((entry) => Object.values(entry).some((value) => value !== 0));
+    return entries.slice(0, last + 1);
   }
 
   /** KVM_GET_SUPPORTED_HV_CPUID of this vCPU: the Hyper-V leaves that fit what is enabled on it. */
