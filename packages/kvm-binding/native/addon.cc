@@ -5,6 +5,7 @@
 #include "error.h"
 #include "eventfd.h"
 #include "handle.h"
+#include "host-file.h"
 #include "ioctl.h"
 #include "memory.h"
 #include "net.h"
@@ -30,6 +31,7 @@ static Napi::Object init(Napi::Env env, Napi::Object exports) {
   init_poller(env, exports);
   init_perf(env, exports);
   init_process(env, exports);
+  init_host_file(env, exports);
   init_net(env, exports);
   init_pty(env, exports);
   return exports;

@@ -10,6 +10,7 @@ export * from "./generated/kvm-constants.js";
 export * from "./generated/layouts.js";
 export * from "./generated/perf-constants.js";
 export * from "./generated/system-constants.js";
+export { isLockedByOthers, pageMisalignment, punchHole, tryLock, zeroRange } from "./host-file.js";
 export { Kvm } from "./kvm.js";
 export * from "./ledger/histogram.js";
 export * from "./ledger/layout.js";

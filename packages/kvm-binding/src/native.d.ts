@@ -134,6 +134,15 @@ export interface Native {
   /** 64-bit words as doubles; pages never written read as zeros and stay unallocated. */
   mappedDoubles(handle: NativeHandle, offset: U64, into: Float64Array): void;
 
+  // host-file.cc
+  /** fallocate(2), inside the file only. */
+  filePunchHole(fd: number, offsetBytes: U64, lengthBytes: U64): void;
+  fileZeroRange(fd: number, offsetBytes: U64, lengthBytes: U64): void;
+  /** An open file description lock, without waiting: whether it was got. */
+  fileLock(fd: number, exclusive: boolean, offsetBytes: U64, lengthBytes: U64): boolean;
+  /** Whether another open file description has any lock there. */
+  fileLocked(fd: number, offsetBytes: U64, lengthBytes: U64): boolean;
+
   // net.cc
   /** A pseudo-terminal in raw mode: both sides, and the path of the second. */
   ptyOpen(): [master: NativeHandle, slave: NativeHandle, path: string];
