@@ -16,7 +16,7 @@ import {
 } from "../testing.js";
 
 const scratch = scratchFolder();
-const SIZE = 3 * 2 ** 20 + 512;
+const SIZE = 2 ** 20 + 512;
 
 /** Overwrites pieces of a disk, in ways that touch whole clusters and parts of them, and a model of it likewise. */
 function scribble(path: string, model: Buffer, seed: number): void {
@@ -24,20 +24,20 @@ function scribble(path: string, model: Buffer, seed: number): void {
   const pieces: [offset: number, length: number][] = [
     [0, 512],
     [1000, 70_000],
-    [200_000, 3],
-    [500_000, 300_000],
+    [100_000, 3],
+    [200_000, 150_000],
     [SIZE - 1000, 1000],
-    [1_500_001, 131_072],
+    [500_001, 131_072],
   ];
   for (const [i, [offset, length]] of pieces.entries()) {
     const bytes = pattern(length, seed + i);
     disk.writev(offset, [bytes.subarray(0, length >> 1), bytes.subarray(length >> 1)]);
     model.set(bytes, offset);
   }
-  disk.writeZeroes(600_000, 150_000, true);
-  model.fill(0, 600_000, 750_000);
-  disk.writeZeroes(1_000_000, 200_000, false);
-  model.fill(0, 1_000_000, 1_200_000);
+  disk.writeZeroes(250_000, 150_000, true);
+  model.fill(0, 250_000, 400_000);
+  disk.writeZeroes(700_000, 140_000, false);
+  model.fill(0, 700_000, 840_000);
   disk.flush();
   expectSame(contentsOf(disk), model, "before closing");
   disk.close();
@@ -109,9 +109,9 @@ describe.skipIf(!hasQemuImg)(`an image made by qemu-img${NEEDS_QEMU_IMG}`, () =>
     again.close();
   });
 
-  it("and 2 MiB of 512-byte clusters with 64-bit refcounts, whose refcount table grows several times", () => {
+  it("and 8 MiB of 512-byte clusters with 64-bit refcounts, whose refcount table grows several times", () => {
     const path = scratch("growing.qcow2");
-    const size = 20 * 2 ** 20;
+    const size = 8 * 2 ** 20;
     qemuImg("create", "-q", "-f", "qcow2", "-o", "cluster_size=512,refcount_bits=64", path, String(size));
     const model = pattern(size, 9);
     const disk = openDisk(path);
@@ -192,19 +192,17 @@ describe.skipIf(!hasQemuImg)(`an image made by qemu-img${NEEDS_QEMU_IMG}`, () =>
     };
     expect(refused("extended", "-o", "extended_l2=on")).toThrow(/extended L2 entries/);
     expect(refused("external", "-o", `data_file=${scratch("data")}`)).toThrow(/external data file/);
-    const luks = [
-      "--object",
-      "secret,id=s,data=x",
-      "-o",
-      "encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10",
-    ];
-    expect(refused("luks", ...luks)).toThrow(/encrypted.*LUKS/);
     const path = scratch("unknown.qcow2");
     qemuImg("create", "-q", "-f", "qcow2", path, "4M");
     const bytes = readFileSync(path);
-    bytes.writeBigUInt64BE(1n << 40n, 72);
-    writeFileSync(path, bytes);
-    expect(() => openDisk(path)).toThrow(/unknown incompatible feature bit 40/);
+    const patched = (patch: (bytes: Buffer) => void) => {
+      const copy = Buffer.from(bytes);
+      patch(copy);
+      writeFileSync(path, copy);
+      return () => openDisk(path);
+    };
+    expect(patched((b) => b.writeBigUInt64BE(1n << 40n, 72))).toThrow(/unknown incompatible feature bit 40$/);
+    expect(patched((b) => b.writeUInt32BE(2, 32))).toThrow(/encrypted qcow2 image \(LUKS\)/);
   });
 
   it("is what qemu-img calls the same as its copy, after both were written alike", () => {
