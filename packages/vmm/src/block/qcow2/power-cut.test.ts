@@ -1,4 +1,4 @@
-import { copyFileSync, readFileSync, writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { openHostFile } from "../host-file.js";
 import { openDisk } from "../open-disk.js";
@@ -20,6 +20,8 @@ import { Qcow2Disk } from "./qcow2-disk.js";
 
 const scratch = scratchFolder();
 const SIZE = 384 * 1024;
+/** POWER_CUTS=200 is a night's run. */
+const CUTS = Number(process.env.POWER_CUTS ?? 10);
 
 /** Whole numbers below a bound, the same in every run. */
 function numbers(seed: number): (bound: number) => number {
@@ -82,8 +84,18 @@ describe.skipIf(!hasQemuImg)(`a power cut at any point${NEEDS_QEMU_IMG}`, () => 
   qemuImg("convert", "-f", "raw", "-O", "qcow2", raw, base);
 
   const images: Record<string, (path: string) => void> = {
-    "an empty image of 512-byte clusters, whose refcount table grows": (path) =>
+    "an empty image": (path) =>
       qemuImg("create", "-q", "-f", "qcow2", "-o", "cluster_size=512,refcount_bits=64", path, String(SIZE)),
+    "an image whose refcount table grows": (path) => {
+      // A table of one cluster counts 2 MiB. Snapshots fill them.
+      qemuImg("create", "-q", "-f", "qcow2", "-o", "cluster_size=512,refcount_bits=64", path, String(SIZE));
+      for (let i = 0; i < 5; i++) {
+        const disk = openDisk(path);
+        disk.writev(0, [pattern(SIZE, i)]);
+        disk.close();
+        qemuImg("snapshot", "-c", `${i}`, path);
+      }
+    },
     "a full image of version 2": (path) =>
       qemuImg("convert", "-f", "raw", "-O", "qcow2", "-o", "compat=0.10,cluster_size=1024", raw, path),
     "an overlay": (path) =>
@@ -100,27 +112,41 @@ describe.skipIf(!hasQemuImg)(`a power cut at any point${NEEDS_QEMU_IMG}`, () => 
     const path = scratch("recorded.qcow2");
     make(path);
     const recording = record(path, 7);
-    const { before, changes } = recording;
-    const below = numbers(11);
     const cut = scratch("cut.qcow2");
-    copyFileSync(path, cut);
-    const samples = 12;
-    for (let i = 0; i <= samples; i++) {
-      const done = Math.min(changes.length, Math.floor((i * changes.length) / samples) + below(3));
-      // The host orders only by flushes: of what came after the last one, any part may be there.
-      const lastFlush = changes.slice(0, done).findLastIndex(({ kind }) => kind === "flush");
-      const anyPart = changes.slice(0, done).filter((_change, at) => at <= lastFlush || below(2) === 0);
-      for (const [how, survived] of [
-        ["in order", changes.slice(0, done)],
-        ["in any order", anyPart],
-      ] as const) {
-        const what = `${how}, ${done} of ${changes.length} changes`;
-        writeFileSync(cut, replay(before, survived));
-        expect(qemuCheck(cut).corruptions, what).toBe(0);
-        const disk = openDisk(cut, { format: "qcow2", readonly: true });
-        expectOneOfTheVersions(contentsOf(disk), recording, done, what);
-        disk.close();
-      }
+    for (const { done, survived, what } of powerCuts(recording.changes)) {
+      writeFileSync(cut, replay(recording.before, survived));
+      expect(qemuCheck(cut).corruptions, what).toBe(0);
+      const disk = openDisk(cut, { format: "qcow2", readonly: true });
+      expectOneOfTheVersions(contentsOf(disk), recording, done, what);
+      disk.close();
     }
   });
+
+  it("is recorded while tables of every kind come into being", () => {
+    const path = scratch("recorded.qcow2");
+    images["an image whose refcount table grows"]!(path);
+    const before = parseHeader(readFileSync(path), 2 ** 40);
+    record(path, 7);
+    const after = parseHeader(readFileSync(path), 2 ** 40);
+    expect(after.refcountTableClusters).toBeGreaterThan(before.refcountTableClusters);
+  });
 });
+
+/**
+ * Cuts here and there, most of them near a flush, where tables are written. The host orders only by flushes: of what came after
+ * the last one, any part may be there.
+ */
+function* powerCuts(changes: readonly FileChange[]): Generator<{ done: number; survived: FileChange[]; what: string }> {
+  const below = numbers(11);
+  const nearFlush = changes
+    .flatMap(({ kind }, i) => (kind === "flush" ? [i - 1, i, i, i, i + 2] : []))
+    .filter((i) => i > 0);
+  for (let i = 0; i < CUTS; i++) {
+    const done = i % 4 === 0 ? below(changes.length) : nearFlush[below(nearFlush.length)]!;
+    const lastFlush = changes.slice(0, done).findLastIndex(({ kind }) => kind === "flush");
+    const what = `after ${done} of ${changes.length} changes`;
+    yield { done, survived: changes.slice(0, done), what: `${what}, in order` };
+    const survived = changes.slice(0, done).filter((_change, at) => at <= lastFlush || below(2) === 0);
+    yield { done, survived, what: `${what}, in any order` };
+  }
+}
