@@ -69,9 +69,10 @@ export class Metadata {
     return this.#refcounts!.allocate(most);
   }
 
-  /** Gives clusters back that nothing refers to yet. */
+  /** Gives clusters back that nothing refers to yet, and the space of what was written to them: a full file system may need it. */
   giveBack(run: ClusterRun): void {
     for (let i = 0; i < run.count; i++) this.#refcounts!.release(run.first + i);
+    this.#punch(run.first, run.count);
   }
 
   /** Clusters lose a user once the tables that say so are in the file. */
