@@ -21,6 +21,7 @@ export function gatherFacts() {
       make: hasProgram("make"),
       python3: hasProgram("python3"),
       qemu: hasProgram("qemu-system-x86_64"),
+      qemuImg: hasProgram("qemu-img"),
       busybox: hasStaticBusybox(),
       perf: hasProgram("perf"),
       xz: hasProgram("xz"),

@@ -23,7 +23,7 @@
  * @property {string} user
  * @property {boolean} hasApt
  * @property {string} distribution ID of /etc/os-release.
- * @property {{ c: boolean, cxx: boolean, make: boolean, python3: boolean, qemu: boolean, busybox: boolean, perf: boolean, xz: boolean }} programs
+ * @property {{ c: boolean, cxx: boolean, make: boolean, python3: boolean, qemu: boolean, qemuImg: boolean, busybox: boolean, perf: boolean, xz: boolean }} programs
  * @property {boolean} labKernel A kernel in /boot with the modules the lab needs.
  * @property {KvmFacts} kvm
  *
@@ -190,6 +190,9 @@ function labFindings(facts) {
   const ubuntu = facts.distribution === "ubuntu";
   const list = [];
   if (!programs.qemu) list.push(missing(facts, "lab-qemu", "the lab misses QEMU", ["qemu-system-x86"], "lab"));
+  if (!programs.qemuImg) {
+    list.push(missing(facts, "qemu-img", "there is no qemu-img to compare disk images with", ["qemu-utils"], "lab"));
+  }
   if (!facts.labKernel) {
     const kernel = ubuntu ? "linux-image-generic" : "linux-image-amd64";
     list.push(missing(facts, "lab-kernel", "the lab misses a kernel with its modules", [kernel], "lab"));

@@ -14,7 +14,17 @@ const good = {
   user: "ada",
   hasApt: true,
   distribution: "debian",
-  programs: { c: true, cxx: true, make: true, python3: true, qemu: true, busybox: true, perf: true, xz: true },
+  programs: {
+    c: true,
+    cxx: true,
+    make: true,
+    python3: true,
+    qemu: true,
+    qemuImg: true,
+    busybox: true,
+    perf: true,
+    xz: true,
+  },
   labKernel: true,
   kvm: { device: "usable", error: "", group: "kvm", groupMayOpen: true, userInGroup: true, cpu: "svm" },
 };
@@ -117,14 +127,25 @@ describe("each thing that is missing gets one line, with the command that mends 
   });
 
   it("what only the lab needs, which stops nothing", () => {
-    const nothing = { ...withPrograms({ qemu: false, busybox: false, perf: false, xz: false }), labKernel: false };
+    const nothing = {
+      ...withPrograms({ qemu: false, qemuImg: false, busybox: false, perf: false, xz: false }),
+      labKernel: false,
+    };
     const list = findings({ ...good, ...nothing });
-    expect(list.map(({ severity }) => severity)).toEqual(["lab", "lab", "lab", "lab", "lab"]);
+    expect(list.map(({ severity }) => severity)).toEqual(["lab", "lab", "lab", "lab", "lab", "lab"]);
     const packages = list.flatMap((finding) => finding.packages);
-    expect(packages).toEqual(["qemu-system-x86", "linux-image-amd64", "busybox-static", "xz-utils", "linux-perf"]);
+    expect(packages).toEqual([
+      "qemu-system-x86",
+      "qemu-utils",
+      "linux-image-amd64",
+      "busybox-static",
+      "xz-utils",
+      "linux-perf",
+    ]);
     const ubuntu = findings({ ...good, ...nothing, distribution: "ubuntu" }).flatMap((finding) => finding.packages);
     expect(ubuntu).toEqual([
       "qemu-system-x86",
+      "qemu-utils",
       "linux-image-generic",
       "busybox-static",
       "xz-utils",
@@ -137,11 +158,20 @@ describe("each thing that is missing gets one line, with the command that mends 
       nodeVersion: "18.0.0",
       nodeHeaders: false,
       labKernel: false,
-      ...withPrograms({ c: false, make: false, python3: false, qemu: false, busybox: false, perf: false, xz: false }),
+      ...withPrograms({
+        c: false,
+        make: false,
+        python3: false,
+        qemu: false,
+        qemuImg: false,
+        busybox: false,
+        perf: false,
+        xz: false,
+      }),
       ...withKvm({ device: "absent" }),
     };
     const lines = linesFor(worst);
-    expect(lines.length).toBe(11);
+    expect(lines.length).toBe(12);
     for (const line of lines) expect(line).not.toContain("\n");
   });
 });

@@ -38,6 +38,7 @@ const facts = {
   tracefs: orNull(hasTracefs),
   perfEventParanoid: orNull(() => Number(readFileSync("/proc/sys/kernel/perf_event_paranoid", "utf8"))),
   qemu: orNull(() => identity("qemu-system-x86_64")),
+  qemuImg: orNull(() => identity("qemu-img")),
   perf: orNull(() => identity("perf")),
   busybox: orNull(() => identity("busybox")),
   compiler: orNull(() => identity("gcc")),

@@ -1,4 +1,9 @@
 /** The machine as a library: what `vmm run` is made of. */
+export type { DiskImage } from "./block/disk-image.js";
+export { DiskError } from "./block/errors.js";
+export type { CacheMode } from "./block/host-file.js";
+export { type DiskFormat, type OpenDiskOptions, openDisk } from "./block/open-disk.js";
+export { type CreateQcow2Options, createQcow2 } from "./block/qcow2/create.js";
 export { BootError } from "./boot/errors.js";
 export { type KernelImage, parseKernel } from "./boot/kernel-image.js";
 export type { ExitRow } from "./control/actions.js";

@@ -1,4 +1,5 @@
 import { copyFileSync, readFileSync, writeFileSync } from "node:fs";
+import zlib from "node:zlib";
 import { describe, expect, it } from "vitest";
 import { openDisk } from "../open-disk.js";
 import {
@@ -93,6 +94,21 @@ describe.skipIf(!hasQemuImg)(`an image made by qemu-img${NEEDS_QEMU_IMG}`, () =>
       expectEverybodyReads(path, model);
     },
   );
+
+  it("and compressed by zstd is read where Node.js can, and refused by name where not", () => {
+    const path = scratch("zstd.qcow2");
+    for (const clusters of ["cluster_size=4096", "cluster_size=65536"]) {
+      qemuImg("convert", "-c", "-f", "raw", "-O", "qcow2", "-o", `compression_type=zstd,${clusters}`, raw, path);
+      if ("zstdDecompressSync" in zlib) {
+        const model = Buffer.from(source);
+        expectEverybodyReads(path, model);
+        scribble(path, model, 250);
+        expectEverybodyReads(path, model);
+      } else {
+        expect(() => openDisk(path)).toThrow(/zstd compression, which Node.js [\d.]+ cannot read/);
+      }
+    }
+  });
 
   it("and empty, of a terabyte, takes bytes at both ends", () => {
     const path = scratch("large.qcow2");
