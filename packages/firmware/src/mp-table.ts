@@ -1,8 +1,9 @@
 /** The MP table, for kernels without ACPI (MultiProcessor Specification 1.4, chapter 4). */
+
+import { checkMachine } from "./acpi/check-machine.js";
 import {
   AcpiError,
   type AcpiMachine,
-  checkMachine,
   PCI_DEVICES_PER_BUS,
   PCI_INTERRUPT_PINS,
   X2APIC_IDS_START,

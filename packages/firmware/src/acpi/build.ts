@@ -1,7 +1,8 @@
 /** From the description of a machine to ACPI's tables at their places in guest memory. */
 import { ACPI_AREA, type Area, AreaLayout, type Segment } from "../bios-area.js";
+import { checkMachine } from "./check-machine.js";
 import { dsdt } from "./dsdt/dsdt.js";
-import { AcpiError, type AcpiMachine, checkMachine } from "./machine.js";
+import { AcpiError, type AcpiMachine } from "./machine.js";
 import { facs } from "./tables/facs.js";
 import { fadt } from "./tables/fadt.js";
 import { madt } from "./tables/madt.js";

@@ -1,4 +1,4 @@
-/** What a machine tells its guest by ACPI or by an MP table: a plain description, and whether it can be one. */
+/** What a machine tells its guest by ACPI or by an MP table, as a plain description. */
 
 /** Guest-physical addresses are numbers; ports, interrupts and ids are integers of the width that hardware gives them. */
 export interface AcpiMachine {
@@ -67,97 +67,19 @@ export class AcpiError extends Error {
   }
 }
 
-/** Local APIC ids below this are xAPIC's; 255 is its broadcast. */
+/** Local APIC ids below this are an xAPIC's, too: 255 is its broadcast. */
 export const X2APIC_IDS_START = 255;
-/** The CPUs' names in the DSDT have three hexadecimal digits. */
-const MAX_CPUS = 4096;
-const MAX_VIRTIO_MMIO = 4096;
-const MAX_SERIAL_PORTS = 4;
-const ISA_IRQS = 16;
 export const PM_BLOCK_BYTES = 12;
 export const PCI_CONFIG_PORTS = { base: 0xcf8, sizeBytes: 8 } as const;
 export const ECAM_BYTES_PER_BUS = 2 ** 20;
 export const PCI_DEVICES_PER_BUS = 32;
 export const PCI_INTERRUPT_PINS = 4;
 
-const U8 = 0xff;
-const U16 = 0xffff;
-const U32 = 0xffff_ffff;
-const PORTS = 0x1_0000;
-const GIB4 = 2 ** 32;
-/** The widest physical address of an x86 CPU (Intel SDM volume 3, 4.1.4). */
-const PHYSICAL_ADDRESSES = 2 ** 52;
-
-/** Throws an AcpiError that names the first value no such machine can have. */
-export function checkMachine(machine: AcpiMachine): void {
-  checkApics(machine);
-  const { pm, reset, rtc, keyboard } = machine;
-  checkWindow("pm.port", { base: pm.port, sizeBytes: PM_BLOCK_BYTES }, PORTS);
-  check("pm.sciIrq", pm.sciIrq, ISA_IRQS - 1);
-  check("pm.s5SleepType", pm.s5SleepType, 7);
-  check("reset.port", reset.port, U16);
-  check("reset.value", reset.value, U8);
-  if (rtc !== undefined) {
-    checkWindow("rtc.port", { base: rtc.port, sizeBytes: 2 }, PORTS);
-    check("rtc.irq", rtc.irq, ISA_IRQS - 1);
-  }
-  if (keyboard !== undefined) {
-    check("keyboard.dataPort", keyboard.dataPort, U16);
-    check("keyboard.commandPort", keyboard.commandPort, U16);
-    check("keyboard.irq", keyboard.irq, ISA_IRQS - 1);
-  }
-  check("the number of serialPorts", machine.serialPorts.length, MAX_SERIAL_PORTS);
-  machine.serialPorts.forEach(({ port, irq }, index) => {
-    checkWindow(`serialPorts[${index}].port`, { base: port, sizeBytes: 8 }, PORTS);
-    check(`serialPorts[${index}].irq`, irq, ISA_IRQS - 1);
-  });
-  check("the number of virtioMmio", machine.virtioMmio.length, MAX_VIRTIO_MMIO);
-  machine.virtioMmio.forEach((window, index) => {
-    checkWindow(`virtioMmio[${index}]`, window, GIB4);
-    check(`virtioMmio[${index}].irq`, window.irq, U32);
-  });
-  if (machine.pci !== undefined) checkPci(machine.pci);
-}
-
-function checkApics({ apicIds, localApicAddress, ioapic, timerGsi }: AcpiMachine): void {
-  check("the number of apicIds", apicIds.length, MAX_CPUS, 1);
-  // All ones is every CPU in x2APIC mode.
-  for (const apicId of apicIds) check("an APIC id", apicId, U32 - 1);
-  if (new Set(apicIds).size !== apicIds.length) throw new AcpiError("two CPUs have the same APIC id");
-  check("localApicAddress", localApicAddress, U32);
-  check("ioapic.id", ioapic.id, U8);
-  check("ioapic.address", ioapic.address, U32);
-  check("ioapic.gsiBase", ioapic.gsiBase, U32);
-  check("timerGsi", timerGsi, U32);
-}
-
-function checkPci({ buses, ecamBase, io, memory32, memory64, intxGsis }: PciHost): void {
-  check("pci.buses.last", buses.last, U8);
-  check("pci.buses.first", buses.first, buses.last);
-  if (ecamBase !== undefined) {
-    const sizeBytes = (buses.last + 1) * ECAM_BYTES_PER_BUS;
-    checkWindow("pci.ecamBase", { base: ecamBase, sizeBytes }, PHYSICAL_ADDRESSES);
-  }
-  io.forEach((window, index) => {
-    checkWindow(`pci.io[${index}]`, window, PORTS);
-    check(`pci.io[${index}].sizeBytes`, window.sizeBytes, U16);
-  });
-  memory32.forEach((window, index) => {
-    checkWindow(`pci.memory32[${index}]`, window, GIB4);
-  });
-  memory64.forEach((window, index) => {
-    checkWindow(`pci.memory64[${index}]`, window, PHYSICAL_ADDRESSES);
-  });
-  if (intxGsis.length !== PCI_INTERRUPT_PINS) throw new AcpiError("pci.intxGsis has one GSI for each of INTA to INTD");
-  for (const gsi of intxGsis) check("pci.intxGsis", gsi, U32);
-}
-
-function checkWindow(what: string, { base, sizeBytes }: Window, end: number): void {
-  check(`${what}: its size`, sizeBytes, end, 1);
-  check(`${what}: its base`, base, end - sizeBytes);
-}
-
-function check(what: string, value: number, maximum: number, minimum = 0): void {
-  if (Number.isSafeInteger(value) && value >= minimum && value <= maximum) return;
-  throw new AcpiError(`${what} is ${value}, and has to be an integer from ${minimum} to ${maximum}`);
+/** The part of PCI's configuration space in memory that belongs to the host's buses, or undefined without any. */
+export function ecamWindow({ ecamBase, buses }: PciHost): Window | undefined {
+  if (ecamBase === undefined) return undefined;
+  return {
+    base: ecamBase + buses.first * ECAM_BYTES_PER_BUS,
+    sizeBytes: (buses.last - buses.first + 1) * ECAM_BYTES_PER_BUS,
+  };
 }

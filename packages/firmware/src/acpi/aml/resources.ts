@@ -68,14 +68,17 @@ export function interrupt({ gsi, trigger, polarity = "high", shared = false }: I
 
 /** Address space descriptors (section 6.4.3.5): general flags, and those of memory and of I/O. */
 const ADDRESS_TYPE = { MEMORY: 0, IO: 1, BUS_NUMBER: 2 } as const;
+const CONSUMER = 1 << 0;
 const FIXED_BOUNDS = (1 << 2) | (1 << 3);
 const PREFETCHABLE = 3 << 1;
 const ENTIRE_RANGE = 3;
 
-/** A window that a bridge hands on: from `base` on, at its parent and below it alike. */
+/** Addresses that a bridge hands on, the same on both of its sides. */
 export interface WindowOptions {
   readonly base: number;
   readonly sizeBytes: number;
+  /** The device uses them itself. */
+  readonly consumed?: boolean;
 }
 
 interface AddressSpace extends WindowOptions {
@@ -98,16 +101,23 @@ export function dwordMemory(window: WindowOptions): Uint8Array {
   return addressSpace(4, { type: ADDRESS_TYPE.MEMORY, typeFlags: READ_WRITE, ...window });
 }
 
-/** `QWordMemory (ResourceProducer, ..., Prefetchable, ReadWrite)`. */
-export function qwordMemory(window: WindowOptions): Uint8Array {
-  return addressSpace(8, { type: ADDRESS_TYPE.MEMORY, typeFlags: READ_WRITE | PREFETCHABLE, ...window });
+/** `QWordMemory (ResourceProducer, ..., ReadWrite)`, prefetchable or not cacheable. */
+export function qwordMemory(window: WindowOptions & { readonly prefetchable: boolean }): Uint8Array {
+  const typeFlags = READ_WRITE | (window.prefetchable ? PREFETCHABLE : 0);
+  return addressSpace(8, { type: ADDRESS_TYPE.MEMORY, typeFlags, ...window });
 }
 
 const ADDRESS_TAGS = { 2: TAG.WORD_ADDRESS_SPACE, 4: TAG.DWORD_ADDRESS_SPACE, 8: TAG.QWORD_ADDRESS_SPACE } as const;
 
-function addressSpace(width: 2 | 4 | 8, { type, typeFlags, base, sizeBytes }: AddressSpace): Uint8Array {
+function addressSpace(
+  width: 2 | 4 | 8,
+  { type, typeFlags, base, sizeBytes, consumed = false }: AddressSpace,
+): Uint8Array {
   const descriptor = large(ADDRESS_TAGS[width], 6 + 5 * width);
-  descriptor.u8(3, type).u8(4, FIXED_BOUNDS).u8(5, typeFlags);
+  descriptor
+    .u8(3, type)
+    .u8(4, FIXED_BOUNDS | (consumed ? CONSUMER : 0))
+    .u8(5, typeFlags);
   const granularity = 0;
   const translation = 0;
   const words = [granularity, base, base + sizeBytes - 1, translation, sizeBytes];

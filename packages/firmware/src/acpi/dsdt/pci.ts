@@ -48,7 +48,7 @@ function resources({ buses, io, memory32, memory64 }: PciHost): Uint8Array {
     ioPorts(PCI_CONFIG_PORTS.base, PCI_CONFIG_PORTS.sizeBytes),
     ...io.map(wordIo),
     ...memory32.map(dwordMemory),
-    ...memory64.map(qwordMemory),
+    ...memory64.map((window) => qwordMemory({ ...window, prefetchable: true })),
   );
 }
 
