@@ -19,12 +19,12 @@ import {
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { findBusybox } from "./busybox.js";
 import { type CpioEntry, cpioArchive } from "./cpio.js";
-import { decompress } from "./decompress.js";
-import { isStatic } from "./elf.js";
 import { LabError } from "./errors.js";
 import { identifyKernel, unpackBzImage } from "./kernel-image.js";
-import { type LabKernel, readModule } from "./kernels.js";
+import type { LabKernel } from "./kernels.js";
+import { moduleEntries } from "./module-files.js";
 
 export interface BootFiles {
   kernelPath: string;
@@ -33,13 +33,6 @@ export interface BootFiles {
 
 const SCRIPTS = fileURLToPath(new URL("../guest/", import.meta.url));
 const CHECKOUT = fileURLToPath(new URL("../../../", import.meta.url));
-const BUSYBOX_PLACES = [
-  "/bin/busybox",
-  "/usr/bin/busybox",
-  "/usr/lib/busybox/busybox",
-  "/bin/busybox.static",
-  "/usr/bin/busybox.static",
-];
 /** What init.sh calls before the host's root is there. */
 const INIT_APPLETS = ["sh", "mount", "insmod", "mkdir", "cat", "cp", "sleep", "switch_root", "poweroff"];
 
@@ -78,42 +71,20 @@ function bootableKernel(path: string, cache: string): string {
 }
 
 function buildInitramfs(kernel: LabKernel): Buffer {
-  const modules = kernel.modules.map(({ name, path }, index) => {
-    const source = join(kernel.modulesDirectory!, path);
-    return {
-      name,
-      file: `${String(index).padStart(2, "0")}-${name}.ko`,
-      content: decompress(readModule(source), source),
-    };
-  });
   const entries: CpioEntry[] = [
-    ...["bin", "dev", "lab", "modules", "proc", "sys"].map((path) => ({ kind: "directory" as const, path })),
+    ...["bin", "dev", "lab", "proc", "sys"].map((path) => ({ kind: "directory" as const, path })),
     { kind: "character-device", path: "dev/console", ...CONSOLE },
     { kind: "file", path: "init", content: script("init.sh"), mode: 0o755 },
     { kind: "file", path: "lab/agent.sh", content: script("agent.sh") },
     { kind: "file", path: "bin/busybox", content: findBusybox(), mode: 0o755 },
     ...INIT_APPLETS.map((applet) => ({ kind: "symlink" as const, path: `bin/${applet}`, target: "busybox" })),
-    ...modules.map(({ file, content }) => ({ kind: "file" as const, path: `modules/${file}`, content })),
-    {
-      kind: "file",
-      path: "modules/order",
-      content: Buffer.from(modules.map(({ name, file }) => `${name} ${file}\n`).join("")),
-    },
+    ...moduleEntries(kernel.modulesDirectory, kernel.modules),
   ];
   return cpioArchive(entries);
 }
 
 function script(name: string): Buffer {
   return readFileSync(join(SCRIPTS, name));
-}
-
-function findBusybox(): Buffer {
-  for (const path of BUSYBOX_PLACES) {
-    if (!existsSync(path)) continue;
-    const program = readFileSync(path);
-    if (isStatic(program)) return program;
-  }
-  throw new LabError("there is no statically linked busybox", "apt-get install busybox-static");
 }
 
 /** Beside the packages of this checkout when that can be written, otherwise in the user's own cache. */
