@@ -28,12 +28,22 @@ class Part {
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   }
 
+  u8(offset: number, value: number): this {
+    this.#view.setUint8(offset, value);
+    return this;
+  }
+
+  u16(offset: number, value: number): this {
+    this.#view.setUint16(offset, value, true);
+    return this;
+  }
+
   u32(offset: number, value: number): this {
     this.#view.setUint32(offset, value, true);
     return this;
   }
 
-  u64(offset: number, value: number): this {
+  u64(offset: number, value: number | bigint): this {
     this.#view.setBigUint64(offset, BigInt(value), true);
     return this;
   }

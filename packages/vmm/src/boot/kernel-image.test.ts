@@ -61,7 +61,7 @@ describe("a file is refused in one line that begins with its path", () => {
   it.each<[string, Uint8Array, RegExp]>([
     ["when it is empty", new Uint8Array(0), /^k: the file is empty$/],
     ["when it is text", bytesOf("hello"), /not a kernel/],
-    ["when it is a bzImage", bzImage, /bzImage, which cannot be booted here yet/],
+    ["when it is a bzImage of an old protocol", bzImage, /boot protocol 0\.00/],
     ["when it is a truncated ELF file", elf.subarray(0, elf.length - 4), /^k: truncated/],
     ["when it is a 32-bit program", buildElf({ entry: MIB, segments: [code] }), /32-bit ELF file with neither/],
     [

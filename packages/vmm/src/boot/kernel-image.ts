@@ -1,6 +1,8 @@
 import { ElfError, type ElfImage, isElf, PT, parseElf } from "./elf.js";
 import { BootError } from "./errors.js";
-import { findMultibootHeader } from "./multiboot.js";
+import { bzImage, ELF_TRAITS, isLinuxElf } from "./linux/linux-image.js";
+import { isBzImage } from "./linux/setup-header.js";
+import { findMultibootHeader, type MultibootAddresses } from "./multiboot.js";
 import { findPvhEntry } from "./pvh.js";
 
 /** A stretch of guest memory that the kernel's file fills. */
@@ -11,13 +13,36 @@ export interface Segment {
   readonly memorySizeBytes: number;
 }
 
-/** A kernel, understood but not yet loaded. Both protocols enter it in flat 32-bit protected mode without paging. */
+/** What a Linux kernel takes from a loader, whichever way it is entered. */
+export interface LinuxTraits {
+  /** The longest command line in bytes, without its terminating zero. */
+  readonly cmdlineSize: number;
+  /** The highest address that the initial ramdisk's last byte may have. */
+  readonly initrdAddrMax: number;
+  /** The setup header as it goes into boot_params; a plain ELF file has none. */
+  readonly setupHeader?: Uint8Array;
+}
+
+/** Memory that the kernel uses beyond what its file fills, from the first segment on. */
+export interface Room {
+  readonly sizeBytes: number;
+  /** A kernel that may be anywhere above its own choice, at a multiple of this. */
+  readonly alignBytes?: number;
+}
+
+/**
+ * A kernel, understood but not yet loaded. Multiboot and PVH enter it in flat 32-bit protected mode without paging,
+ * `linux` is Linux's own 64-bit boot protocol.
+ */
 export interface KernelImage {
   readonly path: string;
-  readonly protocol: "multiboot" | "pvh";
+  readonly protocol: "multiboot" | "pvh" | "linux";
   readonly entry: number;
   /** In ascending order, and disjoint. */
   readonly segments: readonly Segment[];
+  readonly room?: Room;
+  /** Present when it is a Linux kernel. */
+  readonly linux?: LinuxTraits;
 }
 
 /**
@@ -35,32 +60,43 @@ export function parseKernel(bytes: Uint8Array, path: string): KernelImage {
 
 function understand(bytes: Uint8Array): Omit<KernelImage, "path"> {
   if (bytes.length === 0) throw new BootError("the file is empty");
-  const elf = isElf(bytes) ? parseElf(bytes) : undefined;
-  const pvhEntry = elf === undefined ? undefined : findPvhEntry(elf);
-  if (elf !== undefined && pvhEntry !== undefined) return checked("pvh", pvhEntry, elfSegments(elf));
-  if (isBzImage(bytes)) {
-    throw new BootError("a Linux bzImage, which cannot be booted here yet: give the ELF file (vmlinux) inside it");
-  }
+  if (isElf(bytes)) return understandElf(bytes);
+  if (isBzImage(bytes)) return bzImage(bytes);
   const multiboot = findMultibootHeader(bytes);
-  if (multiboot?.addresses !== undefined) {
-    const { entry, physAddr, bytes: data, memorySizeBytes } = multiboot.addresses;
-    return checked("multiboot", entry, [{ gpa: physAddr, bytes: data, memorySizeBytes }]);
-  }
-  if (multiboot !== undefined && elf !== undefined) return checked("multiboot", elf.entry, elfSegments(elf));
+  if (multiboot?.addresses !== undefined) return byAddresses(multiboot.addresses);
   if (multiboot !== undefined)
     throw new BootError("its multiboot header gives no addresses, and it is not an ELF file");
-  if (elf !== undefined) {
-    throw new BootError(`a ${elf.bits}-bit ELF file with neither a PVH note nor a multiboot header`);
-  }
-  throw new BootError("not a kernel: neither an ELF file nor a multiboot image");
+  throw new BootError(`not a kernel: ${whatElse(bytes)}`);
 }
 
-/** The boot sector's signature and the setup header's (Linux, Documentation/arch/x86/boot.rst). */
-function isBzImage(bytes: Uint8Array): boolean {
-  const SETUP_SIGNATURE = [0x48, 0x64, 0x72, 0x53];
-  return (
-    bytes[0x1fe] === 0x55 && bytes[0x1ff] === 0xaa && SETUP_SIGNATURE.every((byte, i) => bytes[0x202 + i] === byte)
-  );
+function understandElf(bytes: Uint8Array): Omit<KernelImage, "path"> {
+  const elf = parseElf(bytes);
+  const pvhEntry = findPvhEntry(elf);
+  if (pvhEntry !== undefined) {
+    return { ...checked("pvh", pvhEntry, elfSegments(elf)), ...(isLinuxElf(elf, bytes) ? { linux: ELF_TRAITS } : {}) };
+  }
+  const multiboot = findMultibootHeader(bytes);
+  if (multiboot?.addresses !== undefined) return byAddresses(multiboot.addresses);
+  if (multiboot !== undefined) return checked("multiboot", elf.entry, elfSegments(elf));
+  if (!isLinuxElf(elf, bytes)) {
+    throw new BootError(`a ${elf.bits}-bit ELF file with neither a PVH note nor a multiboot header, and not Linux`);
+  }
+  if (elf.bits === 32) throw new BootError("a 32-bit Linux kernel without a PVH note: it has no 64-bit entry");
+  return { ...checked("linux", elf.entry, elfSegments(elf)), linux: ELF_TRAITS };
+}
+
+function byAddresses({ entry, physAddr, bytes, memorySizeBytes }: MultibootAddresses): Omit<KernelImage, "path"> {
+  return checked("multiboot", entry, [{ gpa: physAddr, bytes, memorySizeBytes }]);
+}
+
+/** What a file is that people may take for a kernel. */
+function whatElse(bytes: Uint8Array): string {
+  const startsWith = (text: string, at = 0): boolean =>
+    [...text].every((char, index) => bytes[at + index] === char.charCodeAt(0));
+  if (startsWith("MZ") && startsWith("zimg", 4)) return "an EFI zboot image, which only EFI firmware can start";
+  if (startsWith("MZ")) return "an EFI program, which only EFI firmware can start";
+  if (startsWith("\x1f\x8b")) return "a gzip file; unpack it first";
+  return "neither a Linux bzImage, nor an ELF file, nor a multiboot image";
 }
 
 function elfSegments(elf: ElfImage): Segment[] {

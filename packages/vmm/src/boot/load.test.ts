@@ -3,7 +3,7 @@ import { describe, expect, it } from "vitest";
 import { E820, type E820Entry } from "../machine/memory-map.js";
 import { BootError } from "./errors.js";
 import { type KernelImage, parseKernel } from "./kernel-image.js";
-import { type BootModule, loadKernel } from "./load.js";
+import { type BootModule, type FlatEntry, loadKernel } from "./load.js";
 import { buildElf, bytesOf, FakeRam, multibootHeader, pvhNote } from "./testing.js";
 
 const KIB = 1024;
@@ -18,7 +18,8 @@ function load(
   image: KernelImage,
   { memory = new FakeRam(16 * MIB), commandLine = "", modules = [] as BootModule[] } = {},
 ) {
-  return { memory, entry: loadKernel({ image, commandLine, modules, memory, memoryMap: memory.memoryMap }) };
+  const entry = loadKernel({ image, commandLine, modules, memory, memoryMap: memory.memoryMap }) as FlatEntry;
+  return { memory, entry };
 }
 
 it("loads each segment and zeroes what the file does not fill", () => {
@@ -131,7 +132,14 @@ describe("PVH", () => {
   it("passes on the ACPI root pointer", () => {
     const memory = new FakeRam(16 * MIB);
     const { memoryMap } = memory;
-    const entry = loadKernel({ image: pvh, commandLine: "", modules: [], memory, memoryMap, rsdp: 0xf_0000 });
+    const entry = loadKernel({
+      image: pvh,
+      commandLine: "",
+      modules: [],
+      memory,
+      memoryMap,
+      rsdp: 0xf_0000,
+    }) as FlatEntry;
     expect(memory.u64(entry.ebx + 32)).toBe(0xf_0000);
   });
 });
