@@ -11,6 +11,7 @@ import { Assembly, createState, type MachineRequest, namedExits } from "./assemb
 import { COMMAND, VCPU_STATE } from "./control.js";
 import { type CrashReport, crashReport } from "./crash-report.js";
 import { enterKernel } from "./entry-state.js";
+import { firmwareTables, placeFirmwareTables } from "./firmware-tables.js";
 import { GuestRam } from "./guest-ram.js";
 import { InputQueue } from "./input-queue.js";
 import { ledgerSlots } from "./ledger-slots.js";
@@ -170,12 +171,15 @@ export class Machine {
     this.#hardware = new VirtualMachine(this.#kvm, this.spec, this.ram);
     this.assembly.reset();
     this.#serialUsed = false;
+    const tables = firmwareTables(this.spec);
+    placeFirmwareTables(this.ram, tables);
     const entry = loadKernel({
       image,
       commandLine,
       modules,
       memory: this.ram,
       memoryMap: e820Map(this.spec.memoryBytes),
+      rsdp: tables.rsdp,
     });
     const { vm, vcpus } = this.#hardware;
     enterKernel(vcpus[0]!, entry);
