@@ -2,7 +2,9 @@
  * What firmware leaves in memory for an operating system: the one place where tables are written, and where the ACPI
  * root pointer that boot protocols hand over comes from.
  */
+import { buildAcpiTables, buildMpTable } from "@tools-kvm/firmware";
 import type { GuestRam } from "./guest-ram.js";
+import { describePc } from "./pc.js";
 import type { MachineSpec } from "./spec.js";
 
 /** A table, or several, at a guest physical address. */
@@ -13,13 +15,15 @@ export interface TableSegment {
 
 export interface FirmwareTables {
   readonly segments: readonly TableSegment[];
-  /** Physical address of the ACPI root pointer; 0 when there is none. */
+  /** Physical address of the ACPI root pointer. */
   readonly rsdp: number;
 }
 
-/** The tables that describe this machine; they lie in what the memory map calls reserved. */
-export function firmwareTables(_spec: MachineSpec): FirmwareTables {
-  return { segments: [], rsdp: 0 };
+/** ACPI's tables, and an MP table for kernels that know no ACPI. They lie in what the memory map calls reserved. */
+export function firmwareTables(spec: MachineSpec): FirmwareTables {
+  const machine = describePc(spec);
+  const acpi = buildAcpiTables(machine);
+  return { segments: [...acpi.segments, ...buildMpTable(machine).segments], rsdp: acpi.rsdp };
 }
 
 /** Writes them into RAM. At each boot: the guest before may have overwritten them. */

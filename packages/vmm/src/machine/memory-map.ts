@@ -45,12 +45,12 @@ export function ramRegions(memoryBytes: number): RamRegion[] {
   return regions;
 }
 
-/** What the guest is told of its memory: RAM, less the legacy hole from the EBDA to 1 MiB. */
+/** What the guest is told of its memory: RAM, less the legacy hole from the EBDA to 1 MiB, whose end has firmware's tables. */
 export function e820Map(memoryBytes: number): E820Entry[] {
   const entries: E820Entry[] = [
     { addr: 0, size: 0x9_fc00, type: E820.RAM },
     { addr: 0x9_fc00, size: 0x400, type: E820.RESERVED },
-    { addr: 0xf_0000, size: 0x1_0000, type: E820.RESERVED },
+    { addr: 0xe_0000, size: 0x2_0000, type: E820.RESERVED },
   ];
   for (const { guestPhysAddr, sizeBytes } of ramRegions(memoryBytes)) {
     const start = Math.max(guestPhysAddr, 0x10_0000);

@@ -1,8 +1,8 @@
 /**
  * The PC: which devices stand where, and on which interrupt line. This is the only file that knows an address.
  */
-import { EXERCISER_BASE, EXERCISER_REGISTER } from "@tools-kvm/firmware";
-import { acpiPm } from "../devices/acpi-pm/acpi-pm.js";
+import { type AcpiMachine, EXERCISER_BASE, EXERCISER_REGISTER } from "@tools-kvm/firmware";
+import { acpiPm, SLP_TYP_S5 } from "../devices/acpi-pm/acpi-pm.js";
 import { debugConsole } from "../devices/debug-console/debug-console.js";
 import { debugExit } from "../devices/debug-exit/debug-exit.js";
 import type { DeviceDefinition } from "../devices/device.js";
@@ -12,11 +12,14 @@ import { i8042 } from "../devices/i8042/i8042.js";
 import { ioapic } from "../devices/ioapic/ioapic.js";
 import { testdevFlush, testdevIrq, testdevLatch, testdevMemory } from "../devices/pc-testdev/pc-testdev.js";
 import { pit8254 } from "../devices/pit-8254/pit-8254.js";
-import { resetControl } from "../devices/reset-control/reset-control.js";
+import { RST_CNT, resetControl } from "../devices/reset-control/reset-control.js";
 import { rtcCmos } from "../devices/rtc-cmos/rtc-cmos.js";
 import { serial16550 } from "../devices/serial-16550/serial-16550.js";
-import { IOAPIC_BASE } from "./memory-map.js";
+import { IOAPIC_BASE, LAPIC_BASE } from "./memory-map.js";
 import type { MachineSpec } from "./spec.js";
+
+/** Ports that the guest is also told by ACPI. */
+const PORT = { KEYBOARD: 0x60, KEYBOARD_COMMAND: 0x64, RTC: 0x70, COM1: 0x3f8, PM: 0x600, RESET: 0xcf9 } as const;
 
 /** Legacy interrupt lines; with the default routing a GSI below 16 is the ISA IRQ of the same number. */
 export const IRQ = { KEYBOARD: 1, COM1: 4, RTC: 8, SCI: 9 } as const;
@@ -59,16 +62,35 @@ export const EXERCISER_DOORBELL = EXERCISER_BASE + EXERCISER_REGISTER.IOEVENTFD;
 /** Every device of a machine, in the order in which their state lies in shared memory. */
 export function placeDevices(spec: MachineSpec): Placement[] {
   return [
-    { definition: serial16550, windows: [pio(0x3f8, 8)], irq: IRQ.COM1, output: "serial" },
-    { definition: rtcCmos, windows: [pio(0x70, 2)], irq: IRQ.RTC },
-    { definition: i8042, windows: [pio(0x60, 1, 0), pio(0x64, 1, 4)], irq: IRQ.KEYBOARD },
-    { definition: acpiPm, windows: [pio(0x600, 12)], irq: IRQ.SCI },
-    { definition: resetControl, windows: [pio(0xcf9, 1)] },
+    { definition: serial16550, windows: [pio(PORT.COM1, 8)], irq: IRQ.COM1, output: "serial" },
+    { definition: rtcCmos, windows: [pio(PORT.RTC, 2)], irq: IRQ.RTC },
+    { definition: i8042, windows: [pio(PORT.KEYBOARD, 1, 0), pio(PORT.KEYBOARD_COMMAND, 1, 4)], irq: IRQ.KEYBOARD },
+    { definition: acpiPm, windows: [pio(PORT.PM, 12)], irq: IRQ.SCI },
+    { definition: resetControl, windows: [pio(PORT.RESET, 1)] },
     { definition: fwCfg, windows: [pio(0x510, 2)] },
     { definition: debugConsole, windows: [pio(0x402, 1)], output: "debug" },
     ...(spec.irqchip === "split" ? splitIrqchipDevices : []),
     ...(spec.testDevices ? testDevices : []),
   ];
+}
+
+/** The same machine as firmware describes it to an operating system. */
+export function describePc({ cpus, irqchip }: MachineSpec): AcpiMachine {
+  return {
+    apicIds: Array.from({ length: cpus }, (_, index) => index),
+    localApicAddress: LAPIC_BASE,
+    // What KVM's IOAPIC and ours answer with after a reset.
+    ioapic: { id: 0, address: IOAPIC_BASE, gsiBase: 0 },
+    pic8259: irqchip === "kernel",
+    // KVM's default routing, and the PIT device of a split irqchip.
+    timerGsi: 0,
+    pm: { port: PORT.PM, sciIrq: IRQ.SCI, s5SleepType: SLP_TYP_S5 },
+    reset: { port: PORT.RESET, value: RST_CNT.SYS_RST | RST_CNT.RST_CPU },
+    rtc: { port: PORT.RTC, irq: IRQ.RTC },
+    keyboard: { dataPort: PORT.KEYBOARD, commandPort: PORT.KEYBOARD_COMMAND, irq: IRQ.KEYBOARD },
+    serialPorts: [{ port: PORT.COM1, irq: IRQ.COM1 }],
+    virtioMmio: [],
+  };
 }
 
 /** What the kernel leaves to us when it keeps only the local APICs. */

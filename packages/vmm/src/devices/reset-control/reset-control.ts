@@ -2,7 +2,7 @@ import { u8 } from "../../state/struct.js";
 import { defineDevice } from "../device.js";
 
 /** Bits of the reset control register (Intel ICH9 datasheet, section 13.7.5, RST_CNT). */
-const RST_CNT = { SYS_RST: 0x02, RST_CPU: 0x04, FULL_RST: 0x08 } as const;
+export const RST_CNT = { SYS_RST: 0x02, RST_CPU: 0x04, FULL_RST: 0x08 } as const;
 
 /**
  * The chipset's reset control register. A reset happens when RST_CPU goes from clear to set; SYS_RST and FULL_RST
