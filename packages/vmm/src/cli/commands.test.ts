@@ -3,11 +3,25 @@ import { existsSync, writeFileSync } from "node:fs";
 import { HANG_MS, hasKvm, NEEDS_KVM, Scratch, VMM } from "tools-testing";
 import { afterAll, describe, expect, it, vi } from "vitest";
 import type { DeviceDump, MachineStatus } from "../control/actions.js";
+import { PM1 } from "../devices/acpi-pm/acpi-pm.js";
 import { kvmKind } from "../machine/host.js";
+import { events, POWER_OFF, powerButtonGuest } from "./testing.js";
 
 const scratch = new Scratch(VMM);
 afterAll(() => scratch.close());
 vi.setConfig({ testTimeout: 2 * HANG_MS });
+
+/** Waits until a machine's guest listens to its power button. */
+async function listening(name: string): Promise<void> {
+  await vi.waitFor(
+    async () => {
+      const { stdout } = await scratch.run(["inspect", name, "acpi-pm", "--json"]);
+      const [device] = JSON.parse(stdout) as DeviceDump[];
+      expect((device!.state.enable as number) & PM1.PWRBTN).not.toBe(0);
+    },
+    { timeout: HANG_MS },
+  );
+}
 
 describe("help", () => {
   it("lists every command, with examples and exit codes, and ends with 0", async () => {
@@ -88,6 +102,34 @@ describe.skipIf(!hasKvm)(`running machines${NEEDS_KVM}`, { concurrent: true }, (
     expect(existsSync(`${scratch.sockets}/stop-a.sock`)).toBe(false);
     expect(await scratch.run(["stop", "stop-c"])).toMatchObject({ status: 0, stdout: "", stderr: "" });
     expect((await c!.ended).status).toBe(0);
+  });
+
+  it("are asked by their power button first, when their guest listens to it", async () => {
+    const kernel = scratch.file("listens.elf", powerButtonGuest(POWER_OFF));
+    const machine = scratch.start(["run", "--name", "listens", "--kernel", kernel, "--json", "--serial", "null"]);
+    await listening("listens");
+    expect(await scratch.run(["stop", "listens"])).toMatchObject({ status: 0, stdout: "", stderr: "" });
+    expect(events((await machine.ended).stdout).at(-1)).toMatchObject({ why: "poweroff", status: 0 });
+  });
+
+  it("are stopped all the same when nothing comes of it, and at once with --now", async () => {
+    const kernel = scratch.file("defiant.elf", powerButtonGuest([0xeb, 0xfe])); // jmp to itself
+    const machine = scratch.start(["run", "--name", "defiant", "--kernel", kernel, "--json", "--serial", "null"]);
+    await listening("defiant");
+    const { status, stderr } = await scratch.run(["stop", "--grace", "0.3", "defiant"]);
+    expect({ status, stderr }).toEqual({
+      status: 0,
+      stderr: "vmm: defiant has not switched off within 0.3 s: stopping it\n",
+    });
+    expect(events((await machine.ended).stdout).at(-1)).toMatchObject({ why: "stopped", status: 0 });
+
+    const second = scratch.start(["run", "--name", "defiant", "--kernel", kernel, "--serial", "null"]);
+    await listening("defiant");
+    expect(await scratch.run(["stop", "--now", "defiant"])).toMatchObject({ status: 0, stderr: "" });
+    expect((await second.ended).status).toBe(0);
+    expect((await scratch.run(["stop", "--grace", "soon", "defiant"])).stderr).toBe(
+      "vmm: --grace soon: a number of seconds\n",
+    );
   });
 
   it("that do not answer do not hold up vmm ps, and are named", async () => {

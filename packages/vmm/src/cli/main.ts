@@ -19,6 +19,7 @@ function program(): Command {
 Examples:
   vmm run                                  the embedded guest, live on this terminal
   vmm run --kernel x.flat --cpus 4         a multiboot or PVH kernel
+  vmm run --kernel bzImage --initrd i.cpio --memory 512M
   vmm run --append "run=selftest; poweroff" --exits
   vmm ps                                   what is running
   vmm attach NAME                          its serial console
@@ -30,9 +31,9 @@ Exit codes: the guest's own; 1 when it crashed or the host cannot run it; 2 for 
   vmm
     .command("run")
     .description("run a machine until its guest powers off")
-    .option("--kernel <file>", "multiboot or PVH kernel (default: the embedded guest)")
-    .option("--initrd <file>", "boot module; may be repeated", collect, [])
-    .option("--append <text>", "kernel command line", "")
+    .option("--kernel <file>", "Linux bzImage or vmlinux, multiboot or PVH image (default: the embedded guest)")
+    .option("--initrd <file>", "initial ramdisk or boot module; may be repeated", collect, [])
+    .option("--append <text>", "kernel command line (default: none; for Linux, console=ttyS0)")
     .option("--cpus <n>", "vCPUs", "1")
     .option("--memory <size>", "guest RAM: 512M, 2G; a bare number is MiB", "128M")
     .option("--name <name>", "name to find it by (default: vm-PID)")
@@ -62,9 +63,12 @@ Examples:
 
   vmm
     .command("stop")
-    .description("end running machines")
+    .description("end running machines: by their power button, then the hard way")
     .argument("<name...>", "as vmm ps shows it")
-    .action(async (names) => finish(await (await import("./stop.js")).stop(names)));
+    .option("--grace <seconds>", "how long a guest that heard its power button may take", "10")
+    .option("--now", "do not press the power button")
+    .addHelpText("after", "\nExamples:\n  vmm stop test1\n  vmm stop --grace 60 db1 db2\n  vmm stop --now test1")
+    .action(async (names, options) => finish(await (await import("./stop.js")).stop(names, options)));
 
   vmm
     .command("attach")

@@ -11,6 +11,7 @@ regs     registers of every vCPU
 exits    why the guest left, how often, how long
 devices  device registers, live
 reset    boot again
+power    press the power button
 quit     end the machine`;
 
 /** Runs one line and returns what to print, undefined after `quit`. Throws ActionError when the machine cannot do it now. */
@@ -37,6 +38,10 @@ export async function runMonitorCommand(controlled: ControlledMachine, line: str
     case "reset":
       await act("reset");
       return "booting again";
+    case "power": {
+      const { heard } = await act("powerbutton");
+      return heard ? "the guest has heard" : "this guest does not listen to its power button; quit ends the machine";
+    }
     case "quit":
       await act("stop");
       return undefined;

@@ -21,7 +21,7 @@ import { CliError, whyNot } from "./errors.js";
 export interface RunOptions {
   readonly kernel?: string;
   readonly initrd: readonly string[];
-  readonly append: string;
+  readonly append?: string;
   readonly cpus: string;
   readonly memory: string;
   readonly name?: string;
@@ -50,6 +50,9 @@ export interface RunPlan {
   readonly debugConsole: Sink;
 }
 
+/** Linux is silent unless it is told where its console is. */
+const LINUX_COMMAND_LINE = "console=ttyS0";
+
 /** `maxCpus` is the host's KVM limit. Throws CliError. */
 export function planRun(options: RunOptions, maxCpus: number): RunPlan {
   const spec: MachineSpec = {
@@ -59,12 +62,12 @@ export function planRun(options: RunOptions, maxCpus: number): RunPlan {
     irqchip: options.irqchip,
     testDevices: true,
   };
-  const kernelPath = options.kernel ?? embeddedGuestPath();
+  const image = kernelImage(options.kernel ?? embeddedGuestPath());
   return {
     spec,
     source: {
-      image: kernelImage(kernelPath),
-      commandLine: options.append,
+      image,
+      commandLine: options.append ?? (image.linux === undefined ? "" : LINUX_COMMAND_LINE),
       modules: options.initrd.map((path) => ({ bytes: readFile("--initrd", path), commandLine: basename(path) })),
     },
     kernel: options.kernel ?? "embedded guest",

@@ -3,6 +3,7 @@ import { existsSync, readdirSync, readFileSync, readlinkSync, statSync } from "n
 import { LEDGER_MEMFD_NAME, StatsFd } from "@tools-kvm/kvm-binding";
 import { HANG_MS, hasKvm, NEEDS_KVM, Scratch, VMM } from "tools-testing";
 import { afterAll, describe, expect, it, vi } from "vitest";
+import { buildBzImage, PRINT_COMMAND_LINE } from "../boot/linux/testing.js";
 import type { DeviceDump, ExitRow } from "../control/actions.js";
 import { codeGuest, commands, events, exitCount, FLOOD_TEXT, floodGuest, guestBy, POWER_OFF } from "./testing.js";
 
@@ -31,6 +32,15 @@ describe.skipIf(!hasKvm)(`a guest${NEEDS_KVM}`, { concurrent: true }, () => {
     expect(stdout).toContain(`started by ${protocol}, 128 MiB of memory, 1 CPU`);
     expect(stdout).toContain("selftest: PASS");
     expect(status).toBe(0);
+  });
+
+  it("is booted by Linux's protocol, with the console on its command line unless told otherwise", async () => {
+    const kernel = scratch.file("bzImage", buildBzImage({ code: PRINT_COMMAND_LINE }));
+    const [silent, told] = await Promise.all(
+      [[], ["--append", "quiet root=/dev/vda"]].map((args) => scratch.run(["run", "--kernel", kernel, ...args])),
+    );
+    expect(silent).toMatchObject({ status: 0, stdout: "console=ttyS0", stderr: "" });
+    expect(told).toMatchObject({ status: 0, stdout: "quiet root=/dev/vda", stderr: "" });
   });
 
   it("finds the memory and the CPUs it was given", async () => {

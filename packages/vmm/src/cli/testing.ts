@@ -74,3 +74,13 @@ export function floodGuest(blocks: number): Uint8Array {
 
 /** What the flood consists of. */
 export const FLOOD_TEXT = "0123456789abcde\n";
+
+/** Listens to the power button (PM1_EN at port 0x602), waits until it is pressed (PM1_STS at 0x600), then does `andThen`. */
+export function powerButtonGuest(andThen: readonly number[]): Uint8Array {
+  return codeGuest([
+    ...[0x66, 0xba, 0x02, 0x06, 0x66, 0xb8, 0x00, 0x01, 0x66, 0xef], // mov dx, 0x602; mov ax, 0x100; out dx, ax
+    ...[0x66, 0xba, 0x00, 0x06], // mov dx, 0x600
+    ...[0x66, 0xed, 0xf6, 0xc4, 0x01, 0x74, 0xf9], // 1: in ax, dx; test ah, 1; jz 1b
+    ...andThen,
+  ]);
+}

@@ -21,6 +21,7 @@ const ALLOWED: Record<ActionName, readonly Phase[]> = {
   resume: ["paused"],
   reset: BOOTED,
   stop: ALIVE,
+  powerbutton: ["running"],
   registers: BOOTED,
   exits: [...ALIVE, "ended"],
   devices: [...ALIVE, "ended"],
@@ -99,6 +100,8 @@ export interface ActionResult {
   resume: MachineStatus;
   reset: MachineStatus;
   stop: MachineStatus;
+  /** Whether the guest takes notice of its power button. */
+  powerbutton: { readonly heard: boolean };
   registers: readonly RegisterDump[];
   exits: readonly ExitRow[];
   devices: readonly DeviceDump[];

@@ -26,6 +26,13 @@ export async function attach(name: string): Promise<Socket> {
   return (await converse(name, "attach")).socket;
 }
 
+/** Whether a machine of that name is there, be it silent. */
+export async function isRunning(name: string): Promise<boolean> {
+  const socket = await open(name);
+  socket?.destroy();
+  return socket !== undefined;
+}
+
 export interface Running {
   readonly machines: readonly MachineStatus[];
   /** Machines whose process is there but does not answer. */

@@ -39,6 +39,8 @@ async function carryOut(controlled: ControlledMachine, { action }: VmAction): Pr
     case "stop":
       await machine.stop();
       break;
+    case "powerbutton":
+      return { heard: machine.pressPowerButton() };
     case "registers":
       return machine.withPaused(({ vcpus }) => vcpus.map(registerDump));
     case "exits":

@@ -7,6 +7,7 @@ import type { Worker } from "node:worker_threads";
 import { EventFd, ExitLedger, Kvm, monotonicNs, watch } from "@tools-kvm/kvm-binding";
 import type { KernelImage } from "../boot/kernel-image.js";
 import { loadKernel } from "../boot/load.js";
+import { acpiPm, pressPowerButton } from "../devices/acpi-pm/acpi-pm.js";
 import { Assembly, createState, type MachineRequest, namedExits } from "./assembly.js";
 import { COMMAND, VCPU_STATE } from "./control.js";
 import { type CrashReport, crashReport } from "./crash-report.js";
@@ -267,6 +268,17 @@ export class Machine {
       this.#boot();
     } catch (error) {
       this.#finish({ why: "failed", status: 1, message: `the reset failed: ${(error as Error).message}` });
+    }
+  }
+
+  /** Presses the power button. False when the guest does not listen to it. */
+  pressPowerButton(): boolean {
+    const pm = this.assembly.device(acpiPm.name);
+    pm.lock();
+    try {
+      return pressPowerButton(pm.state as Parameters<typeof pressPowerButton>[0], pm.port);
+    } finally {
+      pm.unlock();
     }
   }
 

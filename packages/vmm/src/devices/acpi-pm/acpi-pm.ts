@@ -94,8 +94,12 @@ export const acpiPm = defineDevice({
   },
 });
 
-/** The power button goes down: the guest learns it by PWRBTN_STS, and by the SCI when it has enabled that event. */
-export function pressPowerButton(state: State, port: DevicePort): void {
+/**
+ * The power button goes down: the guest learns it by PWRBTN_STS, and by the SCI when it has enabled that event. False
+ * when it has not, so that nobody waits for it to switch off.
+ */
+export function pressPowerButton(state: State, port: DevicePort): boolean {
   state.status |= PM1.PWRBTN;
   updateSci(state, port);
+  return (state.enable & PM1.PWRBTN) !== 0;
 }

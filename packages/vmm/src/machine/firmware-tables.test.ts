@@ -1,0 +1,45 @@
+import { describe, expect, it } from "vitest";
+import { firmwareTables } from "./firmware-tables.js";
+import { E820, e820Map } from "./memory-map.js";
+import { describePc, placeDevices } from "./pc.js";
+import { DEFAULT_MEMORY_BYTES, MAXIMUM_CPUS, type MachineSpec } from "./spec.js";
+
+const spec = (more: Partial<MachineSpec> = {}): MachineSpec => ({
+  name: "tables",
+  cpus: 1,
+  memoryBytes: DEFAULT_MEMORY_BYTES,
+  irqchip: "kernel",
+  testDevices: true,
+  ...more,
+});
+
+describe.each([
+  { cpus: 1, irqchip: "kernel" },
+  { cpus: MAXIMUM_CPUS, irqchip: "kernel" },
+  { cpus: MAXIMUM_CPUS, irqchip: "split" },
+] as const)("the tables of a machine with $cpus CPUs and a $irqchip irqchip", (more) => {
+  const { segments, rsdp } = firmwareTables(spec(more));
+
+  it("lie apart from each other, in what the guest is told to be reserved", () => {
+    const reserved = e820Map(DEFAULT_MEMORY_BYTES).filter(({ type }) => type === E820.RESERVED);
+    const sorted = [...segments].sort((a, b) => a.gpa - b.gpa);
+    sorted.forEach(({ gpa, bytes }, index) => {
+      const end = gpa + bytes.length;
+      expect(reserved.some(({ addr, size }) => gpa >= addr && end <= addr + size)).toBe(true);
+      expect(end).toBeLessThanOrEqual(sorted[index + 1]?.gpa ?? Number.POSITIVE_INFINITY);
+    });
+  });
+
+  it("begin with ACPI's root pointer, and have an MP table", () => {
+    const root = segments.find(({ gpa }) => gpa === rsdp);
+    expect(Buffer.from(root!.bytes).subarray(0, 8).toString()).toBe("RSD PTR ");
+    expect(segments.some(({ bytes }) => Buffer.from(bytes).subarray(0, 4).toString() === "_MP_")).toBe(true);
+  });
+});
+
+it("the guest is told of every device at the port where it is", () => {
+  const { pm, reset, rtc, keyboard, serialPorts } = describePc(spec());
+  const told = [pm.port, reset.port, rtc!.port, keyboard!.dataPort, keyboard!.commandPort, serialPorts[0]!.port];
+  const placed = placeDevices(spec()).flatMap(({ windows }) => windows.map(({ base }) => base));
+  for (const port of told) expect(placed).toContain(port);
+});
