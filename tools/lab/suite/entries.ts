@@ -49,4 +49,12 @@ export const SUITE: readonly SuiteEntry[] = [
     needsFiles: ["tools/lab/suite/exit-counts.mjs", "packages/vmm/dist/cli.js", "packages/perf-kvm/dist/cli.js"],
     needsPrograms: ["perf"],
   },
+  {
+    name: "Linux boots as a bzImage with two CPUs and as a vmlinux, and leaves by power button and reset",
+    command: ["node", "tools/lab/suite/linux-boots.mjs"],
+    timeoutMs: 10 * MINUTE_MS,
+    cpus: 1,
+    needsFiles: ["tools/lab/suite/linux-boots.mjs", "packages/vmm/dist/cli.js"],
+    needsPrograms: ["busybox"],
+  },
 ];

@@ -3,43 +3,18 @@
  * have the same count in both, and the ground truth (the guest made exactly so many of a kind) must be there.
  * Exit status: 0 they agree, 1 they do not.
  */
-import { execFileSync, spawn } from "node:child_process";
+import { execFileSync } from "node:child_process";
 import { mkdtempSync, rmSync } from "node:fs";
 import { open, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { endAll, start, until } from "./programs.mjs";
 
 const PIO_EXITS = 20_000;
 const CPUID_EXITS = 5_000;
-const RUN_LIMIT_MS = 120_000;
 
 const folder = mkdtempSync(join(tmpdir(), "exit-counts-"));
-const children = [];
-
-/** Starts a program; its output is collected, its end awaited by `done`. */
-function start(command, args, options = {}) {
-  const child = spawn(command, args, { stdio: ["pipe", "pipe", "pipe"], ...options });
-  children.push(child);
-  const out = { text: "", errors: "" };
-  child.stdout.on("data", (bytes) => {
-    out.text += bytes;
-  });
-  child.stderr.on("data", (bytes) => {
-    out.errors += bytes;
-  });
-  const done = new Promise((resolve, reject) => child.once("error", reject).once("close", resolve));
-  return { child, out, done };
-}
-
-async function until(what, program, condition) {
-  const deadline = Date.now() + RUN_LIMIT_MS;
-  while (!condition()) {
-    if (program.child.exitCode !== null) throw new Error(`${what}: the program ended: ${program.out.errors}`);
-    if (Date.now() > deadline) throw new Error(`${what}: nothing came of it in ${RUN_LIMIT_MS / 1000} s`);
-    await sleep(100);
-  }
-}
 
 /** `perf kvm stat report`'s table: a name, then the number of samples. */
 function perfCounts(text) {
@@ -127,6 +102,6 @@ function compare(total, perf, report) {
 try {
   process.exitCode = await main();
 } finally {
-  for (const child of children) if (child.exitCode === null) child.kill("SIGKILL");
+  endAll();
   rmSync(folder, { recursive: true, force: true });
 }
