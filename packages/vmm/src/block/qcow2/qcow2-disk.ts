@@ -257,9 +257,12 @@ export class Qcow2Disk implements DiskImage {
     ];
   }
 
+  /** Extents of clusters that are alike, also in whether there is anything of the backing file under them. */
   #eachExtent(first: number, end: number, act: (cluster: number, extent: Extent) => void): void {
+    const backedEnd = Math.ceil((this.#backing?.sizeBytes ?? 0) / this.#clusterBytes);
     for (let cluster = first; cluster < end; ) {
-      const extent = this.#metadata.map.extentAt(cluster, end - cluster);
+      const roof = cluster < backedEnd ? Math.min(end, backedEnd) : end;
+      const extent = this.#metadata.map.extentAt(cluster, roof - cluster);
       act(cluster, extent);
       cluster += extent.clusters;
       this.#metadata.relieve();

@@ -120,11 +120,11 @@ it("any bzImage with any bytes in its header is loaded within RAM, or refused by
       fc.array(fc.tuple(positions, fc.nat(255)), { maxLength: 12 }),
       fc.nat(3 * MIB),
       (changes, initrdBytes) => {
-        const file = buildBzImage();
+        const file = buildBzImage({ prefAddress: MIB });
         for (const [position, value] of changes) file[position] = value;
         try {
           // FakeRam throws another error when it is written outside of itself.
-          load(file, { initrds: [new Uint8Array(initrdBytes)], commandLine: "quiet" });
+          load(file, { ram: new FakeRam(6 * MIB), initrds: [new Uint8Array(initrdBytes)], commandLine: "quiet" });
         } catch (error) {
           expect(error).toBeInstanceOf(BootError);
         }
