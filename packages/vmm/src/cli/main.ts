@@ -1,5 +1,6 @@
 /** The `vmm` command: what it can do, and nothing of how. Each command's code is loaded when it is called. */
 import "./early.js";
+import { availableParallelism } from "node:os";
 import { Command, CommanderError, Option } from "commander";
 import { CliError, EXIT } from "./errors.js";
 
@@ -86,6 +87,31 @@ Examples:
     .action(async (name, device, options) =>
       finish(await (await import("./inspect.js")).inspect(name, device, options)),
     );
+
+  vmm
+    .command("unit-test")
+    .description("run kvm-unit-tests images and report in KTAP")
+    .argument("<path...>", "a folder with unittests.cfg, or images")
+    .option("--config <file>", "list of tests (default: PATH/unittests.cfg or PATH/x86/unittests.cfg)")
+    .option("--filter <regex>", "only tests whose name matches")
+    .option("--group <name>", "only tests of this group; may be repeated", collect, [])
+    .option("--append <text>", "command line, instead of the tests' own")
+    .option("--cpus <n>", "vCPUs of an image given by itself", "1")
+    .option("--jobs <n>", "tests at once (default: one a CPU)", String(availableParallelism()))
+    .option("--timeout <seconds>", "for tests that do not say how long they may take", "90")
+    .option("--list", "print the tests and why some would be skipped, and run none")
+    .option("--json", "print the results as JSON")
+    .addHelpText(
+      "after",
+      `
+Exit codes: 0 none failed, 1 some did, 4 all were skipped, 130 interrupted.
+
+Examples:
+  vmm unit-test ~/kvm-unit-tests/x86
+  vmm unit-test ~/kvm-unit-tests/x86 --filter '^apic' --jobs 2
+  vmm unit-test x86/msr.flat --append "" --cpus 2`,
+    )
+    .action(async (paths, options) => finish(await (await import("./unit-test.js")).unitTest(paths, options)));
 
   vmm
     .command("doctor")
