@@ -15,4 +15,5 @@ export default defineConfig([
   bundle({ entry: { index: "src/index.ts" }, ...common }),
   bundle({ entry: { cli: "src/cli/main.ts" }, ...carry }),
   bundle({ entry: { "vcpu-worker": "src/machine/vcpu-worker.ts" }, ...carry, splitting: false }),
+  bundle({ entry: { "io-worker": "src/machine/io-worker.ts" }, ...carry, splitting: false }),
 ]);

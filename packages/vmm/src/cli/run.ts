@@ -15,7 +15,7 @@ import { maxVcpus } from "../machine/virtual-machine.js";
 import { CliError, EXIT } from "./errors.js";
 import { runMonitorCommand } from "./monitor-commands.js";
 import { crashScreen, exitTable } from "./reports.js";
-import { planRun, type RunOptions, type RunPlan } from "./run-options.js";
+import { planRun, type RunOptions, type RunPlan, virtioSpecs } from "./run-options.js";
 import { type OpenSink, openSink } from "./sinks.js";
 import { openTerminal, type RawTerminal } from "./terminal.js";
 
@@ -23,7 +23,7 @@ import { openTerminal, type RawTerminal } from "./terminal.js";
 const SIGNALLED: Record<string, number> = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 };
 
 export async function run(options: RunOptions): Promise<number> {
-  const plan = planRun(options, hostLimit());
+  const plan = planRun(options, hostLimit(), await virtioSpecs(options));
   return new Session(plan, options).run();
 }
 
@@ -70,6 +70,7 @@ class Session {
         const hasRoom = !events || this.#event({ event: "output", text: Buffer.from(bytes).toString("latin1") });
         return this.#hub.write(bytes) && hasRoom;
       },
+      onLog: (message) => void process.stderr.write(`vmm: ${plan.spec.name}: ${message}\n`),
       onInputTaken: () => {
         for (const source of this.#waiting) source.resume();
         this.#waiting.clear();

@@ -12,7 +12,13 @@ vi.setConfig({ testTimeout: 2 * HANG_MS });
 /** mov al, code; out 0xf4, al. */
 const exitWith = (code: number) => [0xb0, code, 0xe6, 0xf4, 0xf4];
 /** mov dx, 0x3f8, and each byte sent. */
-const print = (text: string) => [0x66, 0xba, 0xf8, 0x03, ...[...Buffer.from(text)].flatMap((byte) => [0xb0, byte, 0xee])];
+const print = (text: string) => [
+  0x66,
+  0xba,
+  0xf8,
+  0x03,
+  ...[...Buffer.from(text)].flatMap((byte) => [0xb0, byte, 0xee]),
+];
 /** Ends with the number of CPUs that fw_cfg names (key 5), less the one that there always is. */
 const CPUS_LESS_ONE = [
   ...[0x66, 0xba, 0x10, 0x05, 0x66, 0xb8, 0x05, 0x00, 0x66, 0xef], // mov dx, 0x510; mov ax, 5; out dx, ax

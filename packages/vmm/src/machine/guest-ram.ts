@@ -3,7 +3,7 @@ import { GuestMemory, type SharedGuestMemory } from "@tools-kvm/kvm-binding";
 import { type RamRegion, ramRegions } from "./memory-map.js";
 
 export interface SharedGuestRam {
-  readonly regions: readonly { guestPhysAddr: number; memory: SharedGuestMemory }[];
+  readonly regions: readonly (RamRegion & { memory: SharedGuestMemory })[];
 }
 
 /** An access outside RAM. */
@@ -36,6 +36,49 @@ export class GuestRam {
       throw error;
     }
     return new GuestRam(regions);
+  }
+
+  /** The same RAM in another thread. */
+  static attach({ regions }: SharedGuestRam): GuestRam {
+    return new GuestRam(
+      regions.map(({ guestPhysAddr, sizeBytes, memory }) => ({
+        guestPhysAddr,
+        sizeBytes,
+        memory: GuestMemory.attach(memory),
+      })),
+    );
+  }
+
+  share(): SharedGuestRam {
+    return {
+      regions: this.regions.map(({ guestPhysAddr, sizeBytes, memory }) => ({
+        guestPhysAddr,
+        sizeBytes,
+        memory: memory.share(),
+      })),
+    };
+  }
+
+  /** Adds views of the `length` bytes at `gpa`, one for each region they touch. False, and nothing, when they are not all RAM. */
+  views(gpa: number, length: number, views: Uint8Array[]): boolean {
+    const before = views.length;
+    let at = gpa;
+    let left = length;
+    while (left > 0) {
+      const region = this.regions.find(
+        ({ guestPhysAddr, sizeBytes }) => at >= guestPhysAddr && at < guestPhysAddr + sizeBytes,
+      );
+      if (region === undefined) {
+        views.length = before;
+        return false;
+      }
+      const start = at - region.guestPhysAddr;
+      const piece = Math.min(left, region.sizeBytes - start);
+      views.push(region.memory.bytes.subarray(start, start + piece));
+      at += piece;
+      left -= piece;
+    }
+    return true;
   }
 
   write(gpa: number, bytes: Uint8Array): void {

@@ -15,6 +15,7 @@ import { enterKernel } from "./entry-state.js";
 import { firmwareTables, placeFirmwareTables } from "./firmware-tables.js";
 import { GuestRam } from "./guest-ram.js";
 import { InputQueue } from "./input-queue.js";
+import { IoThread } from "./io-thread.js";
 import { ledgerSlots } from "./ledger-slots.js";
 import { e820Map } from "./memory-map.js";
 import type { OutputName } from "./pc.js";
@@ -22,6 +23,7 @@ import type { MachineSpec } from "./spec.js";
 import type { LoopEnd } from "./vcpu-loop.js";
 import { takeVcpuThread } from "./vcpu-thread.js";
 import type { ToVcpu, VcpuMessage } from "./vcpu-worker.js";
+import { placeVirtio, VirtioWires } from "./virtio.js";
 import { VirtualMachine } from "./virtual-machine.js";
 import { vmWiring } from "./vm-wiring.js";
 
@@ -50,6 +52,8 @@ export interface MachineOptions {
   onOutput(output: OutputName, bytes: Uint8Array): boolean;
   /** Called after `receive` has said false: more may come. */
   onInputTaken?(): void;
+  /** One line for whoever runs the machine: a disk that fails, a driver that breaks the rules. */
+  onLog?(message: string): void;
   /** What happens when the guest asks for a reset: false ends the machine instead. */
   readonly resetOnRequest?: boolean;
 }
@@ -76,6 +80,8 @@ export class Machine {
   readonly #kvm: Kvm;
   readonly #wake: EventFd;
   readonly #workers: Worker[] = [];
+  readonly #wires: readonly VirtioWires[];
+  readonly #ioThreads: IoThread[] = [];
   readonly #inLoop = new Set<number>();
   /** Outputs whose reader is slow: what the guest writes stays in their rings, and then the guest waits. */
   readonly #heldOutputs = new Set<OutputName>();
@@ -102,6 +108,7 @@ export class Machine {
     this.#kvm = Kvm.open();
     this.#wake = EventFd.create();
     this.#state = createState(spec);
+    this.#wires = placeVirtio(spec).map((placement) => new VirtioWires(placement));
     this.ledger = ExitLedger.create({
       machineName: spec.name,
       vcpuIds: Array.from({ length: spec.cpus }, (_, id) => id),
@@ -110,6 +117,9 @@ export class Machine {
     try {
       for (let index = 0; index < spec.cpus; index++) this.#workers.push(this.#startWorker(index));
       this.ram = GuestRam.create(spec.memoryBytes);
+      this.#wires.forEach((wires, index) => {
+        this.#ioThreads.push(this.#startIoThread(wires, index));
+      });
     } catch (error) {
       this.#close();
       throw error;
@@ -167,9 +177,21 @@ export class Machine {
     return worker;
   }
 
+  #startIoThread(wires: VirtioWires, index: number): IoThread {
+    return new IoThread({
+      spec: this.spec,
+      state: this.#state,
+      ram: this.ram,
+      index,
+      wires,
+      onLog: (message) => this.#options.onLog?.(message),
+      onFailure: (message) => this.#finish({ why: "failed", status: 1, message }),
+    });
+  }
+
   #boot(): void {
     const { image, commandLine, modules } = this.#source!;
-    this.#hardware = new VirtualMachine(this.#kvm, this.spec, this.ram);
+    this.#hardware = new VirtualMachine(this.#kvm, this.spec, this.ram, this.#wires);
     this.assembly.reset();
     this.#serialUsed = false;
     const tables = firmwareTables(this.spec);
@@ -395,7 +417,9 @@ export class Machine {
   #finish(end: MachineEnd): void {
     if (this.#phase === "ended") return;
     this.#phase = "ended";
-    void this.#stopLoops().then(() => {
+    void this.#stopLoops().then(async () => {
+      // Disks are closed by the threads that have them; nothing is lost when this process ends.
+      await Promise.all(this.#ioThreads.map((thread) => thread.end()));
       try {
         this.#heldOutputs.clear();
         this.#drainOutputs();
@@ -417,6 +441,7 @@ export class Machine {
       void worker.terminate();
     }
     this.#hardware?.close();
+    for (const wires of this.#wires) wires.close();
     this.ram?.close();
     this.#wake.close();
     this.#kvm.close();

@@ -12,6 +12,8 @@ export const IDENTITY_MAP_ADDR = 0xfffb_c000;
 /** Bytes a single region may have: one SharedArrayBuffer view each. */
 export const MAX_REGION_BYTES = 2 * GIB;
 
+/** Register windows of virtio devices, 4 KiB each. */
+export const VIRTIO_MMIO_BASE = 0xfe80_0000;
 export const IOAPIC_BASE = 0xfec0_0000;
 export const LAPIC_BASE = 0xfee0_0000;
 

@@ -15,8 +15,10 @@ import { pit8254 } from "../devices/pit-8254/pit-8254.js";
 import { RST_CNT, resetControl } from "../devices/reset-control/reset-control.js";
 import { rtcCmos } from "../devices/rtc-cmos/rtc-cmos.js";
 import { serial16550 } from "../devices/serial-16550/serial-16550.js";
+import { MMIO_SIZE_BYTES, virtioMmio } from "../virtio/transport-mmio.js";
 import { IOAPIC_BASE, LAPIC_BASE } from "./memory-map.js";
 import type { MachineSpec } from "./spec.js";
+import { placeVirtio } from "./virtio.js";
 
 /** Ports that the guest is also told by ACPI. */
 const PORT = { KEYBOARD: 0x60, KEYBOARD_COMMAND: 0x64, RTC: 0x70, COM1: 0x3f8, PM: 0x600, RESET: 0xcf9 } as const;
@@ -69,13 +71,19 @@ export function placeDevices(spec: MachineSpec): Placement[] {
     { definition: resetControl, windows: [pio(PORT.RESET, 1)] },
     { definition: fwCfg, windows: [pio(0x510, 2)] },
     { definition: debugConsole, windows: [pio(0x402, 1)], output: "debug" },
+    ...placeVirtio(spec).map(({ device, base, gsi }) => ({
+      definition: virtioMmio(device),
+      windows: [mmio(base, MMIO_SIZE_BYTES)],
+      irq: gsi,
+    })),
     ...(spec.irqchip === "split" ? splitIrqchipDevices : []),
     ...(spec.testDevices ? testDevices : []),
   ];
 }
 
 /** The same machine as firmware describes it to an operating system. */
-export function describePc({ cpus, irqchip }: MachineSpec): AcpiMachine {
+export function describePc(spec: MachineSpec): AcpiMachine {
+  const { cpus, irqchip } = spec;
   return {
     apicIds: Array.from({ length: cpus }, (_, index) => index),
     localApicAddress: LAPIC_BASE,
@@ -89,7 +97,13 @@ export function describePc({ cpus, irqchip }: MachineSpec): AcpiMachine {
     rtc: { port: PORT.RTC, irq: IRQ.RTC },
     keyboard: { dataPort: PORT.KEYBOARD, commandPort: PORT.KEYBOARD_COMMAND, irq: IRQ.KEYBOARD },
     serialPorts: [{ port: PORT.COM1, irq: IRQ.COM1 }],
-    virtioMmio: [],
+    virtioMmio: placeVirtio(spec).map(({ base, gsi }) => ({
+      base,
+      sizeBytes: MMIO_SIZE_BYTES,
+      irq: gsi,
+      // By irqfd, which knows no level: an interrupt is an edge.
+      trigger: "edge",
+    })),
   };
 }
 

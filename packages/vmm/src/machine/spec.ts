@@ -1,3 +1,6 @@
+import type { CacheMode } from "../block/host-file.js";
+import type { DiskFormat } from "../block/open-disk.js";
+
 /**
  * What a machine is, as plain JSON: the main thread and every Worker build the same devices over the same shared
  * bytes from one of these.
@@ -11,9 +14,33 @@ export interface MachineSpec {
   readonly memoryBytes: number;
   /** `kernel`: PIC, IOAPIC and PIT in the kernel. `split`: only the local APICs are; IOAPIC and PIT are devices. */
   readonly irqchip: "kernel" | "split";
+  /** In the order of their windows and interrupt lines; at most MAXIMUM_VIRTIO_DEVICES. */
+  readonly virtio?: readonly VirtioSpec[];
   /** pc-testdev, the debug exit and the exerciser: what test guests talk to. */
   readonly testDevices: boolean;
 }
+
+/** A disk: an image that the guest's block device stands on. */
+export interface DiskSpec {
+  readonly kind: "block";
+  /** Absolute. */
+  readonly path: string;
+  readonly format?: DiskFormat;
+  readonly readonly: boolean;
+  readonly cache: CacheMode;
+  /** What the guest reads as the disk's serial number; at most 20 bytes. */
+  readonly serial: string;
+  /** Request queues. */
+  readonly queues: number;
+  readonly sizeBytes: number;
+}
+
+/** Random bytes from the host. */
+export interface EntropySpec {
+  readonly kind: "entropy";
+}
+
+export type VirtioSpec = DiskSpec | EntropySpec;
 
 const KIB = 1024;
 const MIB = 1024 * KIB;

@@ -24,6 +24,7 @@ import { kvmKind, servesParavirtualFeatures } from "./host.js";
 import { IDENTITY_MAP_ADDR, TSS_ADDR } from "./memory-map.js";
 import { EXERCISER_COALESCED, EXERCISER_DOORBELL } from "./pc.js";
 import type { MachineSpec } from "./spec.js";
+import type { VirtioWires } from "./virtio.js";
 
 /** Pins of the IOAPIC that the split irqchip keeps routes for. */
 const IOAPIC_PINS = 24;
@@ -36,7 +37,7 @@ export class VirtualMachine {
   readonly stats: readonly StatsFd[];
   readonly #doorbell: EventFd | undefined;
 
-  constructor(kvm: Kvm, spec: MachineSpec, ram: GuestRam) {
+  constructor(kvm: Kvm, spec: MachineSpec, ram: GuestRam, wires: readonly VirtioWires[]) {
     this.vm = kvm.createVm();
     const { vm } = this;
     try {
@@ -49,6 +50,7 @@ export class VirtualMachine {
         vm.enableCap(KVM_CAP_SPLIT_IRQCHIP, IOAPIC_PINS);
       }
       if (vm.checkExtension(KVM_CAP_EXIT_ON_EMULATION_FAILURE) > 0) vm.enableCap(KVM_CAP_EXIT_ON_EMULATION_FAILURE, 1);
+      for (const each of wires) each.connect(vm);
       this.#doorbell = spec.testDevices ? addTestHooks(vm) : undefined;
       ram.regions.forEach(({ guestPhysAddr, memory }, slot) => {
         vm.setUserMemoryRegion({ slot, guestPhysAddr, memory });

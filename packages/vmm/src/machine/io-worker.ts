@@ -1,0 +1,97 @@
+/**
+ * The thread of one virtio device's data plane: sleeps until the driver notifies a queue, and serves it. The disk or
+ * whatever is behind the device is this thread's own; it is closed before the thread says that it has ended.
+ */
+import { parentPort } from "node:worker_threads";
+import { EventFd, monotonicNs, Poller } from "@tools-kvm/kvm-binding";
+import { DeviceServer } from "../virtio/server.js";
+import type { MmioState } from "../virtio/transport-mmio.js";
+import { Assembly } from "./assembly.js";
+import { GuestRam, type SharedGuestRam } from "./guest-ram.js";
+import type { MachineSpec } from "./spec.js";
+import { placeVirtio } from "./virtio.js";
+import { openBackend } from "./virtio-backend.js";
+
+/** From the main thread, once. */
+export interface ServeMessage {
+  readonly spec: MachineSpec;
+  readonly state: SharedArrayBuffer;
+  readonly ram: SharedGuestRam;
+  /** Which of the machine's virtio devices. */
+  readonly index: number;
+  /** Tokens of eventfds: one a queue, the interrupt, and the one that ends this thread. */
+  readonly kicks: readonly number[];
+  readonly interrupt: number;
+  readonly stop: number;
+}
+
+/** To the main thread. */
+export type IoMessage =
+  | { readonly type: "log"; readonly message: string }
+  | { readonly type: "failed"; readonly message: string }
+  | { readonly type: "ended" };
+
+const port = parentPort!;
+const post = (message: IoMessage): void => port.postMessage(message);
+const STOP = -1;
+
+function serve(message: ServeMessage): void {
+  const { spec, state, index } = message;
+  const { spec: about, device } = placeVirtio(spec)[index]!;
+  const log = (text: string): void => post({ type: "log", message: `${device.name}: ${text}` });
+  const backend = openBackend(about, log);
+  using stop = EventFd.attach(message.stop);
+  using interrupt = EventFd.attach(message.interrupt);
+  using poller = new Poller();
+  const kicks = message.kicks.map((token) => EventFd.attach(token));
+  const ram = GuestRam.attach(message.ram);
+  const server = new DeviceServer({
+    state: registersOf(spec, state, device.name),
+    backend,
+    memory: ram,
+    interrupt: () => interrupt.signal(),
+    onFault: (fault) => log(`the guest's driver broke the rules: ${fault}; the device waits for its reset`),
+  });
+  try {
+    poller.add(stop, STOP);
+    kicks.forEach((kick, queue) => {
+      poller.add(kick, queue);
+    });
+    for (let running = true; running; ) {
+      const ready = poller.wait(-1);
+      for (let i = 0; i < ready; i++) {
+        const key = poller.readyKeys[i]!;
+        if (key === STOP) running = false;
+        else if (kicks[key]!.take() > 0) server.serve(key);
+      }
+    }
+  } finally {
+    backend.close();
+    ram.close();
+    for (const kick of kicks) kick.close();
+  }
+}
+
+/** The device's registers; nothing else of the machine is of this thread's concern. */
+function registersOf(spec: MachineSpec, state: SharedArrayBuffer, name: string): MmioState {
+  const nothing = (): void => {};
+  const assembly = new Assembly(spec, state, {
+    irqLine: nothing,
+    sendMsi: nothing,
+    routeMsis: nothing,
+    wakeReader: nothing,
+    request: nothing,
+    nowNs: monotonicNs,
+    wallClockMs: Date.now,
+  });
+  return assembly.device(name).state as unknown as MmioState;
+}
+
+port.once("message", (message: ServeMessage) => {
+  try {
+    serve(message);
+    post({ type: "ended" });
+  } catch (error) {
+    post({ type: "failed", message: error instanceof Error ? error.message : String(error) });
+  }
+});

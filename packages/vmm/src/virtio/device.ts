@@ -1,0 +1,33 @@
+/**
+ * A virtio device, declared as data: what its driver can learn of it. What it does with buffers is its backend's part
+ * (`VirtioBackend`); how driver and device reach each other is a transport's.
+ */
+import type { DescriptorChain } from "./virtqueue.js";
+
+export interface VirtioDevice {
+  /** Lower case, unique in its machine, as the ledger and `vmm inspect` show it; at most 31 bytes. */
+  readonly name: string;
+  /** DEVICE_ID. */
+  readonly deviceId: number;
+  /** Bits of the device's own; what every device has is added by the transport. */
+  readonly features: readonly number[];
+  /** The most entries that each queue can have: a power of two. */
+  readonly queueSizes: readonly number[];
+  /** The device's configuration space as it is after a reset. */
+  readonly config: Uint8Array;
+}
+
+/** What the driver and the device have agreed on. */
+export interface Negotiated {
+  has(feature: number): boolean;
+}
+
+/** A device's data plane: lives in the I/O Worker, and is called for each chain that the driver makes available. */
+export interface VirtioBackend {
+  /**
+   * Does what the chain asks and returns how many bytes it wrote to its writable buffers. A request that fails is
+   * answered in the device's own way; what the specification forbids throws a VirtqueueFault.
+   */
+  handle(queueIndex: number, chain: DescriptorChain, negotiated: Negotiated): number;
+  close(): void;
+}
