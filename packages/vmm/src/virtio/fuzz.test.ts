@@ -1,0 +1,140 @@
+/**
+ * A hostile driver: chains of which one to four numbers have been changed, to each device. Whatever they are, the device
+ * ends its work, touches nothing outside of RAM and of its disk, and works again after a reset.
+ *
+ *   npm run fuzz                      ten million chains a device
+ *   FUZZ_CHAINS=N FUZZ_SEED=S         so many, from that seed
+ */
+import { describe, expect, it } from "vitest";
+import type { VirtioBackend, VirtioDevice } from "./device.js";
+import { blockDevice } from "./devices/block/block.js";
+import { BlockBackend } from "./devices/block/block-backend.js";
+import { entropyDevice } from "./devices/entropy/entropy.js";
+import { EntropyBackend } from "./devices/entropy/entropy-backend.js";
+import { STATUS } from "./ids.js";
+import { MemoryDisk, RING_FEATURES, TestDevice, TestDriverQueue, TestMemory } from "./testing.js";
+
+const CHAINS = Number(process.env.FUZZ_CHAINS ?? 50_000);
+const SEED = Number(process.env.FUZZ_SEED ?? Date.now() % 2 ** 31);
+const QUEUE_SIZE = 16;
+const RAM_BYTES = 0x2_0000;
+const RINGS = 0x1000;
+const INDIRECT = 0x4000;
+const DATA = 0x8000;
+const CHECK_EVERY = 4096;
+const PROGRESS_EVERY = 1_000_000;
+
+/** xorshift32. */
+function generator(seed: number): (below: number) => number {
+  let state = seed | 1;
+  return (below) => {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    return (state >>> 0) % below;
+  };
+}
+
+const INTERESTING = [
+  0,
+  1,
+  0x7fff,
+  0x8000,
+  0xffff,
+  0x7fff_ffff,
+  0x8000_0000,
+  0xffff_fff0,
+  0xffff_ffff,
+  RAM_BYTES,
+  RAM_BYTES - 8,
+  RINGS,
+];
+
+function fuzz(device: VirtioDevice, backend: VirtioBackend): { faults: number; completed: number } {
+  const random = generator(SEED);
+  const memory = new TestMemory(RAM_BYTES);
+  const test = new TestDevice(device, backend, memory);
+  let queue = new TestDriverQueue(memory, QUEUE_SIZE, RINGS);
+  let faults = 0;
+  let completed = 0;
+  const restart = (): void => {
+    memory.bytes.fill(0, RINGS, DATA);
+    queue = new TestDriverQueue(memory, QUEUE_SIZE, RINGS);
+    test.start(queue, { without: RING_FEATURES.filter(() => random(4) === 0) });
+  };
+  restart();
+  for (let chain = 0; chain < CHAINS; chain++) {
+    offer(queue, memory, random);
+    for (let changes = random(5); changes > 0; changes--) mutate(memory, random);
+    test.server.serve(0);
+    if ((test.status & STATUS.DEVICE_NEEDS_RESET) !== 0) {
+      faults++;
+      test.faults.length = 0;
+      restart();
+    } else {
+      completed += queue.collect().length;
+    }
+    if (chain % CHECK_EVERY === 0) expect(memory.isGuardIntact).toBe(true);
+    if (chain > 0 && chain % PROGRESS_EVERY === 0)
+      process.stderr.write(`${device.name}: ${chain / 1e6} million chains\n`);
+  }
+  expect(memory.isGuardIntact).toBe(true);
+  return { faults, completed };
+}
+
+/** A request as a driver might make it: a block request's header, some data, a status. */
+function offer(queue: TestDriverQueue, memory: TestMemory, random: (below: number) => number): void {
+  const isRead = random(2) === 0;
+  const type = [0, 1, 4, 8, 11, 13][random(6)]!;
+  memory.view.setUint32(DATA, type, true);
+  memory.view.setBigUint64(DATA + 8, BigInt(random(80)), true);
+  const data = Array.from({ length: random(3) }, (_, i) => ({
+    gpa: DATA + 0x1000 * (i + 1),
+    length: 512 * random(4),
+    writable: isRead,
+  }));
+  const buffers = [{ gpa: DATA, length: 16, writable: false }, ...data, { gpa: DATA + 16, length: 1, writable: true }];
+  queue.offer(buffers, random(3) === 0 ? INDIRECT : undefined);
+}
+
+/** Changes a number in the descriptors, the rings, an indirect table or a request's header. */
+function mutate(memory: TestMemory, random: (below: number) => number): void {
+  const [start, length] = [
+    [RINGS, 16 * QUEUE_SIZE],
+    [RINGS + 16 * QUEUE_SIZE, 6 + 2 * QUEUE_SIZE],
+    [INDIRECT, 16 * 8],
+    [DATA, 16],
+  ][random(4)]! as [number, number];
+  const width = [1, 2, 4][random(3)]!;
+  const at = start + random(length - width + 1);
+  const value = random(2) === 0 ? INTERESTING[random(INTERESTING.length)]! : random(2 ** 32);
+  if (width === 1) memory.view.setUint8(at, value & 0xff);
+  else if (width === 2) memory.view.setUint16(at, value & 0xffff, true);
+  else memory.view.setUint32(at, value >>> 0, true);
+}
+
+describe(`${CHAINS} mutated chains (FUZZ_SEED=${SEED})`, () => {
+  it("harm nothing around a block device", () => {
+    const disk = new MemoryDisk(64 * 512);
+    const backend = new BlockBackend({
+      disk,
+      serial: "fuzz",
+      onError: (message) => {
+        throw new Error(`the disk was asked for what it has not: ${message}`);
+      },
+    });
+    const { faults, completed } = fuzz(
+      blockDevice({ name: "virtio-blk0", sizeBytes: disk.sizeBytes, readonly: false, queues: 1 }),
+      backend,
+    );
+    // Both ends were reached: faults were noticed, and requests were still served.
+    expect(faults).toBeGreaterThan(CHAINS / 100);
+    expect(completed).toBeGreaterThan(CHAINS / 10);
+  }, 3_600_000);
+
+  it("harm nothing around an entropy device", () => {
+    const { faults, completed } = fuzz(entropyDevice("virtio-rng0"), new EntropyBackend());
+    expect(faults).toBeGreaterThan(CHAINS / 100);
+    expect(completed).toBeGreaterThan(CHAINS / 10);
+  }, 3_600_000);
+});

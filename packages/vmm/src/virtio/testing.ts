@@ -1,0 +1,243 @@
+/** What the tests of virtio share: guest memory, the driver's side of a split virtqueue, and a disk in memory. Not exported. */
+import type { DiskImage } from "../block/disk-image.js";
+import { checkRange } from "../block/errors.js";
+import { Bench } from "../devices/testing.js";
+import type { VirtioBackend, VirtioDevice } from "./device.js";
+import { FEATURE, STATUS } from "./ids.js";
+import { DeviceServer } from "./server.js";
+import { featureWords, MMIO, type MmioState, virtioMmio } from "./transport-mmio.js";
+import type { QueueMemory } from "./virtqueue.js";
+
+/** RAM from 0 on, with bytes before and behind it that nobody may touch. */
+export class TestMemory implements QueueMemory {
+  static readonly GUARD_BYTES = 4096;
+  readonly #all: Uint8Array;
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
+
+  constructor(readonly sizeBytes: number) {
+    const buffer = new SharedArrayBuffer(sizeBytes + 2 * TestMemory.GUARD_BYTES);
+    this.#all = new Uint8Array(buffer).fill(0xa5);
+    this.bytes = new Uint8Array(buffer, TestMemory.GUARD_BYTES, sizeBytes).fill(0);
+    this.view = new DataView(buffer, TestMemory.GUARD_BYTES, sizeBytes);
+  }
+
+  views(gpa: number, length: number, views: Uint8Array[]): boolean {
+    if (!(gpa >= 0 && gpa + length <= this.sizeBytes)) return false;
+    views.push(this.bytes.subarray(gpa, gpa + length));
+    return true;
+  }
+
+  get isGuardIntact(): boolean {
+    const { GUARD_BYTES } = TestMemory;
+    const untouched = (from: number) => this.#all.subarray(from, from + GUARD_BYTES).every((byte) => byte === 0xa5);
+    return untouched(0) && untouched(GUARD_BYTES + this.sizeBytes);
+  }
+}
+
+export interface TestBuffer {
+  readonly gpa: number;
+  readonly length: number;
+  readonly writable: boolean;
+}
+
+export const DESC = { NEXT: 1, WRITE: 2, INDIRECT: 4 } as const;
+
+/** The driver's side. Descriptors are taken round the table; the test sees to it that no more are in use than there are. */
+export class TestDriverQueue {
+  readonly descriptors: number;
+  readonly available: number;
+  readonly used: number;
+  #nextDescriptor = 0;
+  #availableIdx = 0;
+  #seenUsed = 0;
+
+  constructor(
+    readonly memory: TestMemory,
+    readonly size: number,
+    base: number,
+  ) {
+    this.descriptors = base;
+    this.available = base + 16 * size;
+    this.used = Math.ceil((this.available + 6 + 2 * size) / 4) * 4;
+  }
+
+  /** The first byte behind the rings. */
+  get end(): number {
+    return this.used + 6 + 8 * this.size;
+  }
+
+  descriptor(table: number, index: number, { gpa, length, writable }: TestBuffer, next: number | undefined): void {
+    const { view } = this.memory;
+    const at = table + 16 * index;
+    view.setBigUint64(at, BigInt(gpa), true);
+    view.setUint32(at + 8, length, true);
+    view.setUint16(at + 12, (next === undefined ? 0 : DESC.NEXT) | (writable ? DESC.WRITE : 0), true);
+    view.setUint16(at + 14, next ?? 0, true);
+  }
+
+  /** Writes a chain and makes it available. Returns its head. */
+  offer(buffers: readonly TestBuffer[], indirectTable?: number): number {
+    const head = this.#nextDescriptor;
+    if (indirectTable !== undefined) {
+      buffers.forEach((buffer, i) => {
+        this.descriptor(indirectTable, i, buffer, i + 1 < buffers.length ? i + 1 : undefined);
+      });
+      this.descriptor(
+        this.descriptors,
+        head,
+        { gpa: indirectTable, length: 16 * buffers.length, writable: false },
+        undefined,
+      );
+      this.memory.view.setUint16(this.descriptors + 16 * head + 12, DESC.INDIRECT, true);
+      this.#nextDescriptor = (head + 1) % this.size;
+    } else {
+      buffers.forEach((buffer, i) => {
+        const next = i + 1 < buffers.length ? (head + i + 1) % this.size : undefined;
+        this.descriptor(this.descriptors, (head + i) % this.size, buffer, next);
+      });
+      this.#nextDescriptor = (head + buffers.length) % this.size;
+    }
+    this.makeAvailable(head);
+    return head;
+  }
+
+  makeAvailable(head: number): void {
+    const { view } = this.memory;
+    view.setUint16(this.available + 4 + 2 * (this.#availableIdx % this.size), head, true);
+    this.#availableIdx = (this.#availableIdx + 1) & 0xffff;
+    view.setUint16(this.available + 2, this.#availableIdx, true);
+  }
+
+  set availableFlags(flags: number) {
+    this.memory.view.setUint16(this.available, flags, true);
+  }
+  /** Asks for an interrupt when the used index passes `event` (section 2.7.7.1). */
+  set usedEvent(event: number) {
+    this.memory.view.setUint16(this.available + 4 + 2 * this.size, event, true);
+  }
+  get usedIdx(): number {
+    return this.memory.view.getUint16(this.used + 2, true);
+  }
+
+  /** What came back since the last call. */
+  collect(): { head: number; written: number }[] {
+    const { view } = this.memory;
+    const back: { head: number; written: number }[] = [];
+    for (; this.#seenUsed !== this.usedIdx; this.#seenUsed = (this.#seenUsed + 1) & 0xffff) {
+      const at = this.used + 4 + 8 * (this.#seenUsed % this.size);
+      back.push({ head: view.getUint32(at, true), written: view.getUint32(at + 4, true) });
+    }
+    return back;
+  }
+}
+
+/** A device on its MMIO transport with a driver's hands on it. */
+export class TestDevice {
+  readonly bench: Bench<ReturnType<typeof virtioMmio>["state"]>;
+  readonly server: DeviceServer;
+  readonly faults: string[] = [];
+  interrupts = 0;
+
+  constructor(
+    readonly device: VirtioDevice,
+    backend: VirtioBackend,
+    readonly memory: TestMemory,
+  ) {
+    this.bench = new Bench(virtioMmio(device));
+    this.server = new DeviceServer({
+      state: this.state,
+      backend,
+      memory,
+      interrupt: () => this.interrupts++,
+      onFault: (message) => this.faults.push(message),
+    });
+  }
+
+  get state(): MmioState {
+    return this.bench.state as MmioState;
+  }
+  get status(): number {
+    return this.bench.read(MMIO.STATUS, 4);
+  }
+
+  /** Section 3.1.1, with every feature that the device offers except `without`. */
+  start(queue: TestDriverQueue, { index = 0, without = [] as readonly number[] } = {}): void {
+    const { bench } = this;
+    bench.write(MMIO.STATUS, 0, 4);
+    bench.write(MMIO.STATUS, STATUS.ACKNOWLEDGE | STATUS.DRIVER, 4);
+    featureWords(this.device).forEach((word, select) => {
+      let wanted = word;
+      for (const feature of without) if (feature >> 5 === select) wanted &= ~(1 << (feature & 31));
+      bench.write(MMIO.DRIVER_FEATURES_SEL, select, 4);
+      bench.write(MMIO.DRIVER_FEATURES, wanted >>> 0, 4);
+    });
+    bench.write(MMIO.STATUS, STATUS.ACKNOWLEDGE | STATUS.DRIVER | STATUS.FEATURES_OK, 4);
+    bench.write(MMIO.QUEUE_SEL, index, 4);
+    bench.write(MMIO.QUEUE_SIZE, queue.size, 4);
+    bench.write(MMIO.QUEUE_DESC, queue.descriptors, 4);
+    bench.write(MMIO.QUEUE_DRIVER, queue.available, 4);
+    bench.write(MMIO.QUEUE_DEVICE, queue.used, 4);
+    bench.write(MMIO.QUEUE_READY, 1, 4);
+    bench.write(MMIO.STATUS, this.status | STATUS.DRIVER_OK, 4);
+  }
+}
+
+/** Features that change how a queue works. */
+export const RING_FEATURES = [FEATURE.RING_INDIRECT_DESC, FEATURE.RING_EVENT_IDX];
+
+/** A disk that is its bytes, and refuses what no caller may ask of a disk. */
+export class MemoryDisk implements DiskImage {
+  readonly bytes: Uint8Array;
+  readonly readonly: boolean;
+  /** Requests from here on fail with this. */
+  failure: Error | undefined;
+  readonly calls: string[] = [];
+
+  constructor(sizeBytes: number, { readonly = false } = {}) {
+    this.bytes = new Uint8Array(sizeBytes);
+    this.readonly = readonly;
+  }
+
+  get sizeBytes(): number {
+    return this.bytes.length;
+  }
+
+  #begin(call: string, offset = 0, lengthBytes = 0): void {
+    checkRange(offset, lengthBytes, this.sizeBytes);
+    if (this.calls.length < 100) this.calls.push(call);
+    if (this.failure !== undefined) throw this.failure;
+  }
+
+  readv(offset: number, into: readonly Uint8Array[]): void {
+    const length = into.reduce((sum, buffer) => sum + buffer.length, 0);
+    this.#begin("readv", offset, length);
+    let at = offset;
+    for (const buffer of into) {
+      buffer.set(this.bytes.subarray(at, at + buffer.length));
+      at += buffer.length;
+    }
+  }
+  writev(offset: number, from: readonly Uint8Array[]): void {
+    const length = from.reduce((sum, buffer) => sum + buffer.length, 0);
+    this.#begin("writev", offset, length);
+    let at = offset;
+    for (const buffer of from) {
+      this.bytes.set(buffer, at);
+      at += buffer.length;
+    }
+  }
+  flush(): void {
+    this.#begin("flush");
+  }
+  discard(offset: number, lengthBytes: number): void {
+    this.#begin("discard", offset, lengthBytes);
+  }
+  writeZeroes(offset: number, lengthBytes: number, mayUnmap: boolean): void {
+    this.#begin(mayUnmap ? "writeZeroes unmap" : "writeZeroes", offset, lengthBytes);
+    this.bytes.fill(0, offset, offset + lengthBytes);
+  }
+  close(): void {
+    this.calls.push("close");
+  }
+}

@@ -1,0 +1,145 @@
+/** The register file of virtio over MMIO, as a driver goes through it (virtio 1.2, sections 3.1.1 and 4.2). */
+import { describe, expect, it } from "vitest";
+import { exercise } from "../devices/testing.js";
+import { blockDevice } from "./devices/block/block.js";
+import { FEATURE, INTERRUPT, STATUS } from "./ids.js";
+import { TestDevice, TestDriverQueue, TestMemory } from "./testing.js";
+import { holdQueues, MMIO, MMIO_SIZE_BYTES, releaseQueues, SHARED, virtioMmio } from "./transport-mmio.js";
+
+const device = blockDevice({ name: "virtio-blk0", sizeBytes: 2 ** 20, readonly: false, queues: 2 });
+
+function setUp() {
+  const memory = new TestMemory(0x2_0000);
+  const queue = new TestDriverQueue(memory, 16, 0x1000);
+  const handled: number[] = [];
+  const backend = { handle: (index: number) => handled.push(index), close() {} };
+  const test = new TestDevice(device, backend, memory);
+  return { test, bench: test.bench, queue, handled, memory };
+}
+
+describe("the registers", () => {
+  it("say what the device is", () => {
+    const { bench } = setUp();
+    expect(bench.read(MMIO.MAGIC_VALUE, 4)).toBe(0x74726976);
+    expect(bench.read(MMIO.VERSION, 4)).toBe(2);
+    expect(bench.read(MMIO.DEVICE_ID, 4)).toBe(2);
+    expect(bench.read(MMIO.QUEUE_SIZE_MAX, 4)).toBe(256);
+    bench.write(MMIO.QUEUE_SEL, 2, 4);
+    expect(bench.read(MMIO.QUEUE_SIZE_MAX, 4)).toBe(0); // there is no third queue
+  });
+
+  it("give the configuration space by accesses of any width", () => {
+    const { bench } = setUp();
+    expect(bench.read(MMIO.CONFIG, 4)).toBe(2 ** 20 / 512);
+    expect(bench.read(MMIO.CONFIG + 34, 2)).toBe(2);
+    expect(bench.read(MMIO.CONFIG + 34, 1)).toBe(2);
+    expect(bench.read(MMIO.CONFIG + 0x200, 4)).toBe(0);
+  });
+
+  it("take features only when the device offers them and VERSION_1 is among them", () => {
+    const { bench } = setUp();
+    const negotiate = (low: number, high: number) => {
+      bench.write(MMIO.STATUS, 0, 4);
+      bench.write(MMIO.DRIVER_FEATURES_SEL, 0, 4);
+      bench.write(MMIO.DRIVER_FEATURES, low, 4);
+      bench.write(MMIO.DRIVER_FEATURES_SEL, 1, 4);
+      bench.write(MMIO.DRIVER_FEATURES, high, 4);
+      bench.write(MMIO.STATUS, STATUS.ACKNOWLEDGE | STATUS.DRIVER | STATUS.FEATURES_OK, 4);
+      return (bench.read(MMIO.STATUS, 4) & STATUS.FEATURES_OK) !== 0;
+    };
+    bench.write(MMIO.DEVICE_FEATURES_SEL, 0, 4);
+    const low = bench.read(MMIO.DEVICE_FEATURES, 4);
+    bench.write(MMIO.DEVICE_FEATURES_SEL, 1, 4);
+    const high = bench.read(MMIO.DEVICE_FEATURES, 4);
+    expect(high).toBe(1);
+    expect(negotiate(low, high)).toBe(true);
+    expect(negotiate(0, high)).toBe(true);
+    expect(negotiate(low, 0)).toBe(false);
+    expect(negotiate(low | (1 << 31), high)).toBe(false);
+    bench.write(MMIO.DEVICE_FEATURES_SEL, 2, 4);
+    expect(bench.read(MMIO.DEVICE_FEATURES, 4)).toBe(0);
+  });
+
+  it("keep a ready queue as it is", () => {
+    const { test, bench, queue } = setUp();
+    test.start(queue);
+    bench.write(MMIO.QUEUE_SIZE, 8, 4);
+    bench.write(MMIO.QUEUE_DESC, 0, 4);
+    expect([...test.state.queues.slice(0, 3)]).toEqual([16, 1, queue.descriptors]);
+  });
+
+  it("survive whatever a guest does", () =>
+    exercise(virtioMmio(device), MMIO_SIZE_BYTES, { survivesReset: ["shared"] }));
+});
+
+describe("a kick", () => {
+  const buffer = { gpa: 0x8000, length: 8, writable: true };
+
+  it("is served once the driver is ready, with an interrupt that it can see and acknowledge", () => {
+    const { test, bench, queue, handled } = setUp();
+    queue.offer([buffer]);
+    test.server.serve(0);
+    expect(handled).toEqual([]); // no DRIVER_OK yet
+    test.start(queue, { without: [FEATURE.RING_EVENT_IDX] });
+    test.server.serve(0);
+    test.server.serve(1); // not set up
+    expect({ handled, interrupts: test.interrupts }).toEqual({ handled: [0], interrupts: 1 });
+    expect(bench.read(MMIO.INTERRUPT_STATUS, 4)).toBe(INTERRUPT.USED_BUFFER);
+    bench.write(MMIO.INTERRUPT_ACK, INTERRUPT.USED_BUFFER, 4);
+    expect(bench.read(MMIO.INTERRUPT_STATUS, 4)).toBe(0);
+  });
+
+  it("after a fault is not served until a reset, of which the driver is told", () => {
+    const { test, bench, queue, handled } = setUp();
+    test.start(queue);
+    queue.makeAvailable(16);
+    test.server.serve(0);
+    expect(test.status & STATUS.DEVICE_NEEDS_RESET).not.toBe(0);
+    expect(bench.read(MMIO.INTERRUPT_STATUS, 4)).toBe(INTERRUPT.CONFIGURATION_CHANGE);
+    expect(test.faults).toEqual(["descriptor 16 of a table of 16"]);
+    bench.write(MMIO.STATUS, test.status & ~STATUS.DEVICE_NEEDS_RESET, 4);
+    expect(test.status & STATUS.DEVICE_NEEDS_RESET).not.toBe(0); // not the driver's to clear
+    test.server.serve(0);
+    expect(test.interrupts).toBe(1);
+
+    const again = new TestDriverQueue(test.memory, 16, 0x4000);
+    test.start(again);
+    expect(test.status).toBe(STATUS.ACKNOWLEDGE | STATUS.DRIVER | STATUS.FEATURES_OK | STATUS.DRIVER_OK);
+    again.offer([buffer]);
+    test.server.serve(0);
+    expect(handled).toEqual([0]);
+  });
+
+  it("is given up between two chains when the driver takes its queue away", () => {
+    const memory = new TestMemory(0x2_0000);
+    const queue = new TestDriverQueue(memory, 16, 0x1000);
+    let handled = 0;
+    const test: TestDevice = new TestDevice(
+      device,
+      {
+        handle() {
+          handled++;
+          return Atomics.add(test.state.shared, SHARED.EPOCH, 1) && 0; // what a reset does first
+        },
+        close() {},
+      },
+      memory,
+    );
+    test.start(queue);
+    queue.offer([buffer]);
+    queue.offer([buffer]);
+    test.server.serve(0);
+    expect(handled).toBe(1);
+    expect(test.interrupts).toBe(0);
+  });
+});
+
+it("a reset waits until the queues are left", async () => {
+  const { test } = setUp();
+  holdQueues(test.state.shared);
+  const waiting = Atomics.load(test.state.shared, SHARED.BUSY);
+  releaseQueues(test.state.shared);
+  expect([waiting, Atomics.load(test.state.shared, SHARED.BUSY)]).toEqual([1, 0]);
+  test.bench.write(MMIO.STATUS, 0, 4); // would wait for ever
+  expect(test.status).toBe(0);
+});
