@@ -57,4 +57,13 @@ export const SUITE: readonly SuiteEntry[] = [
     needsFiles: ["tools/lab/suite/linux-boots.mjs", "packages/vmm/dist/cli.js"],
     needsPrograms: ["busybox"],
   },
+  {
+    name: "Linux runs on ext4 disks, raw and qcow2, and what it flushed survives a kill",
+    command: ["node", "tools/lab/suite/linux-disks.mjs"],
+    timeoutMs: 10 * MINUTE_MS,
+    cpus: 1,
+    memoryMiB: 3072,
+    needsFiles: ["tools/lab/suite/linux-disks.mjs", "packages/vmm/dist/io-worker.js"],
+    needsPrograms: ["busybox", "mkfs.ext4", "qemu-img", "debugfs"],
+  },
 ];
