@@ -23,7 +23,7 @@
  * @property {string} user
  * @property {boolean} hasApt
  * @property {string} distribution ID of /etc/os-release.
- * @property {{ c: boolean, cxx: boolean, make: boolean, python3: boolean, qemu: boolean, qemuImg: boolean, busybox: boolean, perf: boolean, xz: boolean }} programs
+ * @property {{ c: boolean, cxx: boolean, make: boolean, python3: boolean, qemu: boolean, qemuImg: boolean, iasl: boolean, ip: boolean, passt: boolean, busybox: boolean, perf: boolean, xz: boolean }} programs
  * @property {boolean} labKernel A kernel in /boot with the modules the lab needs.
  * @property {KvmFacts} kvm
  *
@@ -192,6 +192,13 @@ function labFindings(facts) {
   if (!programs.qemu) list.push(missing(facts, "lab-qemu", "the lab misses QEMU", ["qemu-system-x86"], "lab"));
   if (!programs.qemuImg) {
     list.push(missing(facts, "qemu-img", "there is no qemu-img to compare disk images with", ["qemu-utils"], "lab"));
+  }
+  if (!programs.iasl) {
+    list.push(missing(facts, "iasl", "there is no iasl to read ACPI tables with", ["acpica-tools"], "lab"));
+  }
+  if (!programs.ip) list.push(missing(facts, "ip", "there is no ip to set up taps with", ["iproute2"], "lab"));
+  if (!programs.passt) {
+    list.push(missing(facts, "passt", "there is no passt for a guest's network", ["passt"], "lab"));
   }
   if (!facts.labKernel) {
     const kernel = ubuntu ? "linux-image-generic" : "linux-image-amd64";

@@ -48,6 +48,14 @@ Napi::Value tap_open(const Napi::CallbackInfo &info) {
   return made;
 }
 
+// tapSetOffload(tap, flags): TUNSETOFFLOAD.
+void tap_set_offload(const Napi::CallbackInfo &info) {
+  Napi::Env env = info.Env();
+  const FdRef &fd = unwrap(env, info[0], Kind::Tap, "TUNSETOFFLOAD");
+  const uint32_t offload = arg_u32(info, 1, "TUNSETOFFLOAD", "offload");
+  if (ioctl(fd->number, TUNSETOFFLOAD, static_cast<unsigned long>(offload)) != 0) fail_errno(env, "TUNSETOFFLOAD");
+}
+
 sockaddr_un address_of(Napi::Env env, const char *what, const std::string &path) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
@@ -213,6 +221,7 @@ Napi::Value stream_write(const Napi::CallbackInfo &info) {
 
 void init_net(Napi::Env env, Napi::Object exports) {
   exports.Set("tapOpen", Napi::Function::New(env, tap_open, "tapOpen"));
+  exports.Set("tapSetOffload", Napi::Function::New(env, tap_set_offload, "tapSetOffload"));
   exports.Set("socketPair", Napi::Function::New(env, socket_pair, "socketPair"));
   exports.Set("socketConnect", Napi::Function::New(env, socket_connect, "socketConnect"));
   exports.Set("socketListen", Napi::Function::New(env, socket_listen, "socketListen"));

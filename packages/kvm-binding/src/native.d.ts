@@ -147,6 +147,7 @@ export interface Native {
   /** A pseudo-terminal in raw mode: both sides, and the path of the second. */
   ptyOpen(): [master: NativeHandle, slave: NativeHandle, path: string];
   tapOpen(name: string, flags: number, vnetHeaderBytes: number, offload: number): [NativeHandle, string];
+  tapSetOffload(handle: NativeHandle, offload: number): void;
   socketPair(packets: boolean): [NativeHandle, NativeHandle];
   socketConnect(path: string, packets: boolean): NativeHandle;
   socketListen(path: string, packets: boolean, mode: number): NativeHandle;

@@ -81,6 +81,8 @@ describe.skipIf(!canTap)(`a tap${canTap ? "" : " (skipped: no /dev/net/tun or no
     expect(tap.name).toMatch(/^tkvmtest\d+$/);
     expect(() => Tap.open({ name: tap.name })).toThrow(/EBUSY|EINVAL/);
     expect(tap.read(new Uint8Array(2048))).toBeLessThan(0); // nothing there, or the interface is down
+    tap.setOffload(b.TUN_F_CSUM | b.TUN_F_TSO4);
+    expect(() => tap.setOffload(1 << 30)).toThrow(/EINVAL/);
     using other = Tap.attach(tap.share(), tap.name);
     expect(other.fd).toBe(tap.fd);
     expect(() => Tap.open({ name: "a name far too long" })).toThrow(KvmError);

@@ -31,6 +31,11 @@ export class Tap extends SharableHandle {
     return new Tap(native.attach(token, Kind.tap), name);
   }
 
+  /** TUNSETOFFLOAD: what of checksums and segmentation the reader takes on from now on (TUN_F_*). @throws KvmError EINVAL for what the kernel has not */
+  setOffload(offload: number): void {
+    native.tapSetOffload(this.native, offload);
+  }
+
   /** One frame into `into`: its bytes, or -EAGAIN. To and from guest memory: GuestMemory.readv and writev. */
   read(into: Uint8Array): number {
     return native.streamRead(this.native, into);

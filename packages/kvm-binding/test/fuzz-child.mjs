@@ -238,6 +238,7 @@ const signatures = {
   fileLock: [fd, bool, number, number],
   fileLocked: [fd, number, number],
   tapOpen: [text, small, small, small],
+  tapSetOffload: [handle, small],
   socketPair: [bool],
   socketConnect: [text, bool],
   socketListen: [text, bool, small],

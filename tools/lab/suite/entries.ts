@@ -66,4 +66,12 @@ export const SUITE: readonly SuiteEntry[] = [
     needsFiles: ["tools/lab/suite/linux-disks.mjs", "packages/vmm/dist/io-worker.js"],
     needsPrograms: ["busybox", "mkfs.ext4", "qemu-img", "debugfs"],
   },
+  {
+    name: "Linux is on the network, over a tap and over passt with a forwarded port",
+    command: ["node", "tools/lab/suite/linux-net.mjs"],
+    timeoutMs: 10 * MINUTE_MS,
+    cpus: 1,
+    needsFiles: ["tools/lab/suite/linux-net.mjs", "packages/vmm/dist/io-worker.js"],
+    needsPrograms: ["busybox", "ip", "passt"],
+  },
 ];

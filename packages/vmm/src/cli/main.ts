@@ -41,6 +41,12 @@ Exit codes: the guest's own; 1 when it crashed or the host cannot run it; 2 for 
       collect,
       [],
     )
+    .option(
+      "--net <link>",
+      "user[,forward=HOST:GUEST], tap,name=NAME or none, and ,mac=ADDRESS; may be repeated (default: none)",
+      collect,
+      [],
+    )
     .option("--rng", "a device with random bytes from the host")
     .option("--cpus <n>", "vCPUs", "1")
     .option("--memory <size>", "guest RAM: 512M, 2G; a bare number is MiB", "128M")

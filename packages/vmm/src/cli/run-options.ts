@@ -16,7 +16,6 @@ import {
   parseSize,
   type VirtioSpec,
 } from "../machine/spec.js";
-import { MAXIMUM_VIRTIO_DEVICES } from "../machine/virtio.js";
 import { CliError, whyNot } from "./errors.js";
 
 /** As commander hands them over. */
@@ -25,6 +24,7 @@ export interface RunOptions {
   readonly initrd: readonly string[];
   readonly append?: string;
   readonly disk: readonly string[];
+  readonly net: readonly string[];
   readonly rng?: boolean;
   readonly cpus: string;
   readonly memory: string;
@@ -56,16 +56,6 @@ export interface RunPlan {
 
 /** Linux is silent unless it is told where its console is. */
 const LINUX_COMMAND_LINE = "console=ttyS0";
-
-/** The machine's virtio devices; the code of disks is loaded only when there are some. Throws CliError. */
-export async function virtioSpecs({ disk, rng }: Pick<RunOptions, "disk" | "rng">): Promise<VirtioSpec[]> {
-  const count = disk.length + (rng ? 1 : 0);
-  if (count > MAXIMUM_VIRTIO_DEVICES) {
-    throw new CliError(`--disk: ${count} devices, and a machine has room for ${MAXIMUM_VIRTIO_DEVICES}`);
-  }
-  const disks = disk.length === 0 ? [] : (await import("./disk-option.js")).diskSpecs(disk);
-  return [...disks, ...(rng ? [{ kind: "entropy" as const }] : [])];
-}
 
 /** `maxCpus` is the host's KVM limit. Throws CliError. */
 export function planRun(options: RunOptions, maxCpus: number, virtio: readonly VirtioSpec[]): RunPlan {

@@ -15,16 +15,21 @@ import { maxVcpus } from "../machine/virtual-machine.js";
 import { CliError, EXIT } from "./errors.js";
 import { runMonitorCommand } from "./monitor-commands.js";
 import { crashScreen, exitTable } from "./reports.js";
-import { planRun, type RunOptions, type RunPlan, virtioSpecs } from "./run-options.js";
+import { planRun, type RunOptions, type RunPlan } from "./run-options.js";
 import { type OpenSink, openSink } from "./sinks.js";
 import { openTerminal, type RawTerminal } from "./terminal.js";
+import { planVirtio } from "./virtio-options.js";
 
 /** Exit code of a process that a signal ended, as shells count it. */
 const SIGNALLED: Record<string, number> = { SIGINT: 130, SIGTERM: 143, SIGHUP: 129 };
 
 export async function run(options: RunOptions): Promise<number> {
-  const plan = planRun(options, hostLimit(), await virtioSpecs(options));
-  return new Session(plan, options).run();
+  const devices = await planVirtio(options, (message) => void process.stderr.write(`vmm: ${message}\n`));
+  try {
+    return await new Session(planRun(options, hostLimit(), devices.specs), options).run();
+  } finally {
+    devices.close();
+  }
 }
 
 function hostLimit(): number {

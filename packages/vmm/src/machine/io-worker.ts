@@ -33,7 +33,9 @@ export type IoMessage =
 
 const port = parentPort!;
 const post = (message: IoMessage): void => port.postMessage(message);
+/** Keys of what is no queue. */
 const STOP = -1;
+const INPUT = -2;
 
 function serve(message: ServeMessage): void {
   const { spec, state, index } = message;
@@ -52,6 +54,17 @@ function serve(message: ServeMessage): void {
     interrupt: () => interrupt.signal(),
     onFault: (fault) => log(`the guest's driver broke the rules: ${fault}; the device waits for its reset`),
   });
+  const { input } = backend;
+  let listens = false;
+  /** Waits for the input only while there is room for what comes. */
+  const deliver = (): void => {
+    const wants = server.deliver();
+    if (wants !== listens && input !== undefined) {
+      if (wants) poller.add(input, INPUT);
+      else poller.remove(input);
+    }
+    listens = wants;
+  };
   try {
     poller.add(stop, STOP);
     kicks.forEach((kick, queue) => {
@@ -62,7 +75,10 @@ function serve(message: ServeMessage): void {
       for (let i = 0; i < ready; i++) {
         const key = poller.readyKeys[i]!;
         if (key === STOP) running = false;
-        else if (kicks[key]!.take() > 0) server.serve(key);
+        else if (key === INPUT) deliver();
+        else if (kicks[key]!.take() === 0) continue;
+        else if (key === input?.queueIndex) deliver();
+        else server.serve(key);
       }
     }
   } finally {

@@ -40,7 +40,18 @@ export interface EntropySpec {
   readonly kind: "entropy";
 }
 
-export type VirtioSpec = DiskSpec | EntropySpec;
+/** A network interface of the guest. */
+export interface NetSpec {
+  readonly kind: "net";
+  /** Six bytes. */
+  readonly mac: readonly number[];
+  /** Bytes of IP in a frame at most. */
+  readonly mtu: number;
+  /** The host's tap of that name, or a socket that speaks frames behind their length (passt). */
+  readonly link: { readonly type: "tap"; readonly name: string } | { readonly type: "socket"; readonly path: string };
+}
+
+export type VirtioSpec = DiskSpec | EntropySpec | NetSpec;
 
 const KIB = 1024;
 const MIB = 1024 * KIB;

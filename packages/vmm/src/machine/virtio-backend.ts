@@ -1,15 +1,30 @@
 /** What is behind a machine's virtio devices, opened in the thread that serves them. */
+import { UnixSocket } from "@tools-kvm/kvm-binding";
 import type { DiskImage } from "../block/disk-image.js";
 import { openDisk } from "../block/open-disk.js";
 import type { VirtioBackend } from "../virtio/device.js";
 import { BlockBackend } from "../virtio/devices/block/block-backend.js";
 import { EntropyBackend } from "../virtio/devices/entropy/entropy-backend.js";
-import type { DiskSpec, VirtioSpec } from "./spec.js";
+import type { FrameLink } from "../virtio/devices/net/frame-link.js";
+import { NetBackend } from "../virtio/devices/net/net-backend.js";
+import { StreamLink } from "../virtio/devices/net/stream-link.js";
+import { TapLink } from "../virtio/devices/net/tap-link.js";
+import type { DiskSpec, NetSpec, VirtioSpec } from "./spec.js";
 
-/** Opens what `spec` names; `log` takes one line. Throws DiskError. */
+/** Opens what `spec` names; `log` takes one line. Throws DiskError, KvmError. */
 export function openBackend(spec: VirtioSpec, log: (message: string) => void): VirtioBackend {
-  if (spec.kind === "entropy") return new EntropyBackend();
-  return new BlockBackend({ disk: openSpecifiedDisk(spec), serial: spec.serial, onError: log });
+  switch (spec.kind) {
+    case "block":
+      return new BlockBackend({ disk: openSpecifiedDisk(spec), serial: spec.serial, onError: log });
+    case "entropy":
+      return new EntropyBackend();
+    case "net":
+      return new NetBackend(openLink(spec.link), () => log("the link is down"));
+  }
+}
+
+function openLink(link: NetSpec["link"]): FrameLink {
+  return link.type === "tap" ? new TapLink(link.name) : new StreamLink(UnixSocket.connect(link.path));
 }
 
 export function openSpecifiedDisk({ path, format, readonly, cache }: Omit<DiskSpec, "sizeBytes">): DiskImage {

@@ -3,6 +3,7 @@ import { EventFd } from "@tools-kvm/kvm-binding";
 import type { VirtioDevice } from "../virtio/device.js";
 import { blockDevice } from "../virtio/devices/block/block.js";
 import { entropyDevice } from "../virtio/devices/entropy/entropy.js";
+import { netDevice } from "../virtio/devices/net/net.js";
 import { MMIO, MMIO_SIZE_BYTES } from "../virtio/transport-mmio.js";
 import { VIRTIO_MMIO_BASE } from "./memory-map.js";
 import type { MachineSpec, VirtioSpec } from "./spec.js";
@@ -19,7 +20,7 @@ export interface VirtioPlacement {
 const GSIS = [10, 11, 5, 12, 14, 15, 6, 7, 3, 16, 17, 18, 19, 20, 21, 22, 23];
 export const MAXIMUM_VIRTIO_DEVICES = GSIS.length;
 
-const SHORT_NAME: Record<VirtioSpec["kind"], string> = { block: "blk", entropy: "rng" };
+const SHORT_NAME: Record<VirtioSpec["kind"], string> = { block: "blk", entropy: "rng", net: "net" };
 
 export function placeVirtio({ virtio = [] }: Pick<MachineSpec, "virtio">): VirtioPlacement[] {
   const counts = new Map<string, number>();
@@ -36,7 +37,14 @@ export function placeVirtio({ virtio = [] }: Pick<MachineSpec, "virtio">): Virti
 }
 
 function deviceOf(spec: VirtioSpec, name: string): VirtioDevice {
-  return spec.kind === "block" ? blockDevice({ ...spec, name }) : entropyDevice(name);
+  switch (spec.kind) {
+    case "block":
+      return blockDevice({ ...spec, name });
+    case "entropy":
+      return entropyDevice(name);
+    case "net":
+      return netDevice({ ...spec, name, offloads: spec.link.type === "tap" });
+  }
 }
 
 /** The eventfds between the kernel and a device's thread; they outlive a reset. */

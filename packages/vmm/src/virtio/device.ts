@@ -2,7 +2,7 @@
  * A virtio device, declared as data: what its driver can learn of it. What it does with buffers is its backend's part
  * (`VirtioBackend`); how driver and device reach each other is a transport's.
  */
-import type { DescriptorChain } from "./virtqueue.js";
+import type { DescriptorChain, Virtqueue } from "./virtqueue.js";
 
 export interface VirtioDevice {
   /** Lower case, unique in its machine, as the ledger and `vmm inspect` show it; at most 31 bytes. */
@@ -29,5 +29,19 @@ export interface VirtioBackend {
    * answered in the device's own way; what the specification forbids throws a VirtqueueFault.
    */
   handle(queueIndex: number, chain: DescriptorChain, negotiated: Negotiated): number;
+  /** For devices that have something to say unasked. */
+  readonly input?: VirtioInput;
   close(): void;
+}
+
+/** Something outside that the device hands on to its driver, in buffers that the driver has left in a queue. */
+export interface VirtioInput {
+  /** Whose buffers these are: they are not given to handle(). */
+  readonly queueIndex: number;
+  /** Readable when there is something. */
+  readonly fd: number;
+  /** Moves what there is into the queue's buffers. `full` when it has no more of them: deliver() is called again when the driver adds some. */
+  deliver(queue: Virtqueue, negotiated: Negotiated): "empty" | "full" | "ended";
+  /** The configuration space has to say something else from now on; asked after deliver() has said "ended". */
+  configAfterEnd?(config: Uint8Array): void;
 }

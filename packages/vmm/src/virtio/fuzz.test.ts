@@ -11,6 +11,8 @@ import { blockDevice } from "./devices/block/block.js";
 import { BlockBackend } from "./devices/block/block-backend.js";
 import { entropyDevice } from "./devices/entropy/entropy.js";
 import { EntropyBackend } from "./devices/entropy/entropy-backend.js";
+import { netDevice } from "./devices/net/net.js";
+import { NetBackend } from "./devices/net/net-backend.js";
 import { STATUS } from "./ids.js";
 import { MemoryDisk, RING_FEATURES, TestDevice, TestDriverQueue, TestMemory } from "./testing.js";
 
@@ -50,7 +52,7 @@ const INTERESTING = [
   RINGS,
 ];
 
-function fuzz(device: VirtioDevice, backend: VirtioBackend): { faults: number; completed: number } {
+function fuzz(device: VirtioDevice, backend: VirtioBackend, queueIndex = 0): { faults: number; completed: number } {
   const random = generator(SEED);
   const memory = new TestMemory(RAM_BYTES);
   const test = new TestDevice(device, backend, memory);
@@ -60,13 +62,14 @@ function fuzz(device: VirtioDevice, backend: VirtioBackend): { faults: number; c
   const restart = (): void => {
     memory.bytes.fill(0, RINGS, DATA);
     queue = new TestDriverQueue(memory, QUEUE_SIZE, RINGS);
-    test.start(queue, { without: RING_FEATURES.filter(() => random(4) === 0) });
+    test.start(queue, { index: queueIndex, without: RING_FEATURES.filter(() => random(4) === 0) });
   };
   restart();
   for (let chain = 0; chain < CHAINS; chain++) {
     offer(queue, memory, random);
     for (let changes = random(5); changes > 0; changes--) mutate(memory, random);
-    test.server.serve(0);
+    if (backend.input?.queueIndex === queueIndex) test.server.deliver();
+    else test.server.serve(queueIndex);
     if ((test.status & STATUS.DEVICE_NEEDS_RESET) !== 0) {
       faults++;
       test.faults.length = 0;
@@ -131,6 +134,37 @@ describe(`${CHAINS} mutated chains (FUZZ_SEED=${SEED})`, () => {
     expect(faults).toBeGreaterThan(CHAINS / 100);
     expect(completed).toBeGreaterThan(CHAINS / 10);
   }, 3_600_000);
+
+  it.each([0, 1])(
+    "harm nothing around a network device, queue %d",
+    (queueIndex) => {
+      // A link that has frames of all lengths for ever, and takes all.
+      let length = 0;
+      const backend = new NetBackend(
+        {
+          fd: -1,
+          hasHeader: false,
+          read(into) {
+            length = (length * 7 + 61) % into.length;
+            return 14 + (length % 1500);
+          },
+          write() {},
+          close() {},
+        },
+        () => {},
+      );
+      const device = netDevice({
+        name: `virtio-net${queueIndex}`,
+        mac: [2, 0, 0, 0, 0, 1],
+        mtu: 1500,
+        offloads: false,
+      });
+      const { faults, completed } = fuzz(device, backend, queueIndex);
+      expect(faults).toBeGreaterThan(CHAINS / 100);
+      expect(completed).toBeGreaterThan(CHAINS / 10);
+    },
+    3_600_000,
+  );
 
   it("harm nothing around an entropy device", () => {
     const { faults, completed } = fuzz(entropyDevice("virtio-rng0"), new EntropyBackend());

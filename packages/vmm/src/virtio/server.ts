@@ -3,7 +3,7 @@
  * each available chain to the backend, and interrupts the driver when it wants to be.
  */
 import type { VirtioBackend } from "./device.js";
-import { FEATURE, STATUS } from "./ids.js";
+import { FEATURE, INTERRUPT, STATUS } from "./ids.js";
 import {
   hasFeature,
   holdQueues,
@@ -31,6 +31,8 @@ export class DeviceServer {
   readonly #queues = new Map<number, Virtqueue>();
   /** The epoch for which `#queues` is right. */
   #epoch = -1;
+  #inputEnded = false;
+  readonly #negotiated = { has: (feature: number) => hasFeature(this.#options.state, feature) };
 
   constructor(options: ServerOptions) {
     this.#options = options;
@@ -38,19 +40,58 @@ export class DeviceServer {
 
   /** The driver has notified a queue: handles everything that is available in it. */
   serve(queueIndex: number): void {
+    this.#atQueues(() => {
+      const queue = this.#ready(queueIndex);
+      if (queue !== undefined) this.#drain(queueIndex, queue);
+      return false;
+    });
+  }
+
+  /** Does something with the queues while nobody resets them. False after a driver's fault. */
+  #atQueues(act: () => boolean): boolean {
     const { shared } = this.#options.state;
     holdQueues(shared);
     try {
-      const queue = this.#ready(queueIndex);
-      if (queue !== undefined) this.#drain(queueIndex, queue);
+      return act();
     } catch (error) {
       if (!(error instanceof VirtqueueFault)) throw error;
       needReset(this.#options.state);
       this.#options.interrupt();
       this.#options.onFault(error.message);
+      return false;
     } finally {
       releaseQueues(shared);
     }
+  }
+
+  /**
+   * Something has come from outside, or the driver has added buffers for it. True when more can be taken at once: the
+   * input is worth waiting for.
+   */
+  deliver(): boolean {
+    const { state, backend } = this.#options;
+    const { input } = backend;
+    if (input === undefined || this.#inputEnded) return false;
+    return this.#atQueues(() => {
+      const queue = this.#ready(input.queueIndex);
+      if (queue === undefined) return false;
+      queue.disableNotifications();
+      let result: ReturnType<typeof input.deliver>;
+      do result = input.deliver(queue, this.#negotiated);
+      while (queue.enableNotifications() && result === "full");
+      if (queue.takesInterrupt()) this.#interrupt(INTERRUPT.USED_BUFFER);
+      if (result !== "ended") return result === "empty";
+      this.#inputEnded = true;
+      input.configAfterEnd?.(state.config);
+      state.configGeneration++;
+      this.#interrupt(INTERRUPT.CONFIGURATION_CHANGE);
+      return false;
+    });
+  }
+
+  #interrupt(why: number): void {
+    noteInterrupt(this.#options.state, why);
+    this.#options.interrupt();
   }
 
   /** The queue if the driver has it in use. */
@@ -91,18 +132,15 @@ export class DeviceServer {
   }
 
   #drain(index: number, queue: Virtqueue): void {
-    const { state, backend } = this.#options;
-    const negotiated = { has: (feature: number) => hasFeature(state, feature) };
+    const { backend } = this.#options;
     do {
       queue.disableNotifications();
       for (let chain = queue.next(); chain !== undefined; chain = queue.next()) {
-        queue.complete(chain, backend.handle(index, chain, negotiated));
+        queue.complete(chain, backend.handle(index, chain, this.#negotiated));
         // A reset waits for us, and wants nothing more to be touched.
         if (this.#epoch !== this.#currentEpoch()) return;
       }
     } while (queue.enableNotifications());
-    if (!queue.takesInterrupt()) return;
-    noteInterrupt(state);
-    this.#options.interrupt();
+    if (queue.takesInterrupt()) this.#interrupt(INTERRUPT.USED_BUFFER);
   }
 }

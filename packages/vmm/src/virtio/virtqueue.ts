@@ -69,6 +69,8 @@ export class Virtqueue {
   /** The next entry of the available ring to take, and of the used ring to fill: they count on past the size. */
   #taken = 0;
   #returned = 0;
+  /** How far the driver had come when next() last looked; what was put back lies before it. */
+  #seen = 0;
   /** `#returned` when the driver was last asked whether it wants an interrupt. */
   #announced = 0;
 
@@ -93,12 +95,18 @@ export class Virtqueue {
 
   /** The next chain that the driver has made available, or undefined. */
   next(): DescriptorChain | undefined {
-    const pending = (Atomics.load(this.#available, IDX) - this.#taken) & 0xffff;
+    this.#seen = Atomics.load(this.#available, IDX);
+    const pending = (this.#seen - this.#taken) & 0xffff;
     if (pending === 0) return undefined;
     if (pending > this.#size) throw new VirtqueueFault(`${pending} entries are available in a ring of ${this.#size}`);
     const head = this.#available[RING + (this.#taken & (this.#size - 1))]!;
     this.#taken = (this.#taken + 1) & 0xffff;
     return this.#chain(head);
+  }
+
+  /** Undoes the last `count` calls of next(): those chains come again. */
+  putBack(count: number): void {
+    this.#taken = (this.#taken - count) & 0xffff;
   }
 
   /** Gives a chain back, of whose writable buffers the first `writtenBytes` were written. */
@@ -126,11 +134,11 @@ export class Virtqueue {
     if (!this.#options.eventIdx) Atomics.store(this.#used, FLAGS, NO_NOTIFY);
   }
 
-  /** Asks for a notification of the next buffer. True when one has come meanwhile: look again, nobody will notify. */
+  /** Asks for a notification of what is made available next. True when more has come meanwhile: look again, nobody will notify. */
   enableNotifications(): boolean {
-    if (this.#options.eventIdx) Atomics.store(this.#used, RING + 4 * this.#size, this.#taken);
+    if (this.#options.eventIdx) Atomics.store(this.#used, RING + 4 * this.#size, this.#seen);
     else Atomics.store(this.#used, FLAGS, 0);
-    return Atomics.load(this.#available, IDX) !== this.#taken;
+    return Atomics.load(this.#available, IDX) !== this.#seen;
   }
 
   #chain(head: number): DescriptorChain {

@@ -1,0 +1,28 @@
+/** The machine's virtio devices as its command line has them. The code behind each is loaded only when there is one. */
+import type { VirtioSpec } from "../machine/spec.js";
+import { MAXIMUM_VIRTIO_DEVICES } from "../machine/virtio.js";
+import { CliError } from "./errors.js";
+import type { RunOptions } from "./run-options.js";
+
+export interface VirtioPlan {
+  readonly specs: readonly VirtioSpec[];
+  /** Ends what was started for the devices. */
+  close(): void;
+}
+
+/** `onLog` takes one line, while the machine runs. Throws CliError, and then nothing is left running. */
+export async function planVirtio(
+  { name, disk, net, rng }: Pick<RunOptions, "name" | "disk" | "net" | "rng">,
+  onLog: (message: string) => void,
+): Promise<VirtioPlan> {
+  const count = disk.length + net.length + (rng ? 1 : 0);
+  if (count > MAXIMUM_VIRTIO_DEVICES) {
+    throw new CliError(`--disk, --net: ${count} devices, and a machine has room for ${MAXIMUM_VIRTIO_DEVICES}`);
+  }
+  const disks = disk.length === 0 ? [] : (await import("./disk-option.js")).diskSpecs(disk);
+  const nets = net.length === 0 ? undefined : await (await import("./net-option.js")).planNets(net, name ?? "", onLog);
+  return {
+    specs: [...disks, ...(nets?.specs ?? []), ...(rng ? [{ kind: "entropy" as const }] : [])],
+    close: () => nets?.close(),
+  };
+}

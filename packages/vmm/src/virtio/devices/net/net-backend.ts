@@ -1,0 +1,117 @@
+/** The network device's frames (virtio 1.2, section 5.1.6) to and from a link. */
+import { gather, scatter, totalBytes } from "../../../block/buffers.js";
+import type { Negotiated, VirtioBackend, VirtioInput } from "../../device.js";
+import { type DescriptorChain, type Virtqueue, VirtqueueFault } from "../../virtqueue.js";
+import { type FrameLink, MOST_FRAME_BYTES } from "./frame-link.js";
+import { HEADER_BYTES, NET_FEATURE, NUM_BUFFERS_OFFSET, QUEUE, setLinkDown } from "./net.js";
+
+/** Frames that are moved before anything else gets its turn. */
+const FRAMES_AT_ONCE = 256;
+
+export class NetBackend implements VirtioBackend {
+  readonly input: VirtioInput;
+  readonly #link: FrameLink;
+  /** A frame behind its header, on its way in either direction. */
+  readonly #sent = new Uint8Array(MOST_FRAME_BYTES);
+  readonly #received = new Uint8Array(MOST_FRAME_BYTES);
+  /** Bytes of a frame in `#received` that has found no buffers yet. */
+  #waiting = 0;
+  #offload = "";
+
+  constructor(link: FrameLink, onLinkDown: () => void) {
+    this.#link = link;
+    this.input = {
+      queueIndex: QUEUE.RECEIVE,
+      fd: link.fd,
+      deliver: (queue, negotiated) => {
+        this.#agree(negotiated);
+        return this.#deliver(queue, negotiated.has(NET_FEATURE.MRG_RXBUF), onLinkDown);
+      },
+      configAfterEnd: setLinkDown,
+    };
+  }
+
+  handle(_queue: number, { readable }: DescriptorChain, negotiated: Negotiated): number {
+    this.#agree(negotiated);
+    const length = totalBytes(readable);
+    if (length < HEADER_BYTES) throw new VirtqueueFault(`a frame of ${length} bytes, less than its header`);
+    // What no link takes is lost, as a wire loses it.
+    if (length > MOST_FRAME_BYTES) return 0;
+    const packet = this.#sent.subarray(0, length);
+    gather(readable, packet);
+    this.#link.write(this.#link.hasHeader ? packet : packet.subarray(HEADER_BYTES));
+    return 0;
+  }
+
+  close(): void {
+    this.#link.close();
+  }
+
+  /** Tells the link what the driver has agreed to, when that changes. */
+  #agree(negotiated: Negotiated): void {
+    const { GUEST_CSUM, GUEST_TSO4, GUEST_TSO6 } = NET_FEATURE;
+    const [checksum, tso4, tso6] = [GUEST_CSUM, GUEST_TSO4, GUEST_TSO6].map((feature) => negotiated.has(feature));
+    const now = `${checksum} ${tso4} ${tso6}`;
+    if (now === this.#offload) return;
+    this.#offload = now;
+    this.#link.setOffload?.({ checksum: checksum!, tso4: tso4!, tso6: tso6! });
+  }
+
+  #deliver(queue: Virtqueue, mergeable: boolean, onLinkDown: () => void): "empty" | "full" | "ended" {
+    for (let moved = 0; moved < FRAMES_AT_ONCE; moved++) {
+      if (this.#waiting === 0) {
+        const length = this.#read();
+        if (length < 0) {
+          onLinkDown();
+          return "ended";
+        }
+        if (length === 0) return "empty";
+        this.#waiting = length;
+      }
+      if (!this.#place(queue, this.#received.subarray(0, this.#waiting), mergeable)) return "full";
+      this.#waiting = 0;
+    }
+    // More may have come; the link's descriptor says so.
+    return "empty";
+  }
+
+  /** The next frame into `#received`, behind a header. */
+  #read(): number {
+    if (this.#link.hasHeader) return this.#link.read(this.#received);
+    this.#received.fill(0, 0, HEADER_BYTES);
+    const length = this.#link.read(this.#received.subarray(HEADER_BYTES));
+    return length <= 0 ? length : HEADER_BYTES + length;
+  }
+
+  /** Puts a frame into the next chains: one, or as many as it needs when buffers can be merged. False when they are too few. */
+  #place(queue: Virtqueue, packet: Uint8Array, mergeable: boolean): boolean {
+    const chains: DescriptorChain[] = [];
+    let room = 0;
+    while (room < packet.length) {
+      const chain = queue.next();
+      if (chain === undefined) {
+        queue.putBack(chains.length);
+        return false;
+      }
+      chains.push(chain);
+      room += totalBytes(chain.writable);
+      if (!mergeable && room < packet.length) {
+        // A driver that has agreed to no larger frames left too little room: the frame is lost.
+        queue.complete(chain, 0);
+        return true;
+      }
+      if (chains.length === queue.size && room < packet.length)
+        throw new VirtqueueFault("receive buffers without room");
+    }
+    new DataView(packet.buffer, packet.byteOffset).setUint16(NUM_BUFFERS_OFFSET, chains.length, true);
+    let done = 0;
+    for (const chain of chains) {
+      const rest = packet.subarray(done);
+      const written = Math.min(rest.length, totalBytes(chain.writable));
+      scatter(rest, chain.writable);
+      queue.complete(chain, written);
+      done += written;
+    }
+    return true;
+  }
+}

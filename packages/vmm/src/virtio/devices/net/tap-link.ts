@@ -1,0 +1,50 @@
+/** A tap of the host: an interface that its administrator has made, or makes (CAP_NET_ADMIN). */
+import { EAGAIN, Tap, TUN_F_CSUM, TUN_F_TSO4, TUN_F_TSO6 } from "@tools-kvm/kvm-binding";
+import type { FrameLink, Offload } from "./frame-link.js";
+import { HEADER_BYTES } from "./net.js";
+
+export class TapLink implements FrameLink {
+  readonly hasHeader = true;
+  readonly #tap: Tap;
+
+  /** Throws KvmError: EPERM, EBUSY. */
+  constructor(name: string) {
+    this.#tap = Tap.open({ name, vnetHeaderBytes: HEADER_BYTES });
+  }
+
+  get fd(): number {
+    return this.#tap.fd;
+  }
+
+  read(into: Uint8Array): number {
+    try {
+      const length = this.#tap.read(into);
+      return length === -EAGAIN ? 0 : length;
+    } catch (error) {
+      // The interface is down (EIO): it may come up again. Or it was deleted (EBADFD).
+      return errnoName(error) === "EIO" ? 0 : -1;
+    }
+  }
+
+  write(frame: Uint8Array): void {
+    try {
+      this.#tap.write(frame);
+    } catch {
+      // The interface is down, or the driver's header makes no sense to the kernel: the frame is lost.
+    }
+  }
+
+  setOffload({ checksum, tso4, tso6 }: Offload): void {
+    // Frames to be cut come with a checksum to be made, or not at all.
+    const segments = checksum ? (tso4 ? TUN_F_TSO4 : 0) | (tso6 ? TUN_F_TSO6 : 0) : 0;
+    this.#tap.setOffload((checksum ? TUN_F_CSUM : 0) | segments);
+  }
+
+  close(): void {
+    this.#tap.close();
+  }
+}
+
+function errnoName(error: unknown): string | undefined {
+  return (error as { errnoName?: string }).errnoName;
+}
