@@ -9,7 +9,10 @@ function program(): Command {
     .helpCommand(false)
     .exitOverride()
     .configureOutput({ outputError: (text, write) => write(`perf-kvm: ${oneLine(text)}`) })
-    .addHelpText("after", "\nExamples:\n  perf-kvm top\n  perf-kvm top --vm demo --json --duration 10");
+    .addHelpText(
+      "after",
+      "\nExamples:\n  perf-kvm top\n  perf-kvm top --vm demo --json --duration 10\n  perf-kvm report -i perf.data",
+    );
 
   perfKvm
     .command("top")
@@ -35,6 +38,27 @@ Examples:
     )
     .action(async (options) => {
       process.exitCode = await (await import("./top.js")).top(options);
+    });
+
+  perfKvm
+    .command("report")
+    .description("table of the exits in a recording of perf or of perf-kvm record")
+    .option("-i, --input <file>", "the recording; - is standard input", "perf.data")
+    .option("--by <what>", "a row for each reason, detail or vcpu", "detail")
+    .option("--json", "one JSON object")
+    .option("--csv", "comma-separated values")
+    .addHelpText(
+      "after",
+      `
+Counts and times are those of \`perf kvm stat report\`: an exit lasts until its vCPU is entered again.
+
+Examples:
+  perf-kvm report
+  perf-kvm report -i exits.data --by vcpu
+  perf record -e kvm:kvm_exit -e kvm:kvm_entry -a -o - sleep 5 | perf-kvm report -i - --csv`,
+    )
+    .action(async (options) => {
+      process.exitCode = await (await import("./report.js")).report(options);
     });
 
   return perfKvm;

@@ -100,13 +100,23 @@ export class EventDecoder {
 
   #sample(bytes: DataView, at: number, sizeBytes: number, columns: EventColumns): void {
     const rawBytes = bytes.getUint32(at + RAW_SIZE_OFFSET, true);
-    const raw = at + RAW_OFFSET;
-    if (rawBytes < 2 || raw + rawBytes > at + sizeBytes) return;
+    if (RAW_OFFSET + rawBytes > sizeBytes) return;
+    this.append(bytes, at + RAW_OFFSET, rawBytes, u64(bytes, at + TIME_OFFSET), columns);
+  }
+
+  /** What the raw data of an event are: one of EVENT, or -1 for none of them. */
+  kindOf(bytes: DataView, raw: number, rawBytes: number): number {
+    return rawBytes < 2 ? -1 : (this.#layouts[bytes.getUint16(raw, true)]?.kind ?? -1);
+  }
+
+  /** Appends one event to `columns`, which have room, from its raw data; nothing when it is not one of ours, or is cut. */
+  append(bytes: DataView, raw: number, rawBytes: number, timeNs: number, columns: EventColumns): void {
+    if (rawBytes < 2) return;
     const layout = this.#layouts[bytes.getUint16(raw, true)];
     if (layout === undefined || rawBytes < layout.sizeBytes) return;
     const index = columns.length++;
     columns.kind[index] = layout.kind;
-    columns.timeNs[index] = u64(bytes, at + TIME_OFFSET);
+    columns.timeNs[index] = timeNs;
     columns.reason[index] = layout.reason < 0 ? 0 : bytes.getUint32(raw + layout.reason, true);
     columns.variant[index] = layout.variant < 0 ? 0 : bytes.getUint8(raw + layout.variant);
     const detail = raw + layout.detail;

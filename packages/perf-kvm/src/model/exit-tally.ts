@@ -5,6 +5,7 @@
 import { EVENT, type EventColumns } from "../columns/events.js";
 import { hardwareExitDetail, hardwareExitName, hasDetail } from "../exits/names.js";
 import type { SourceRow } from "../sources/source.js";
+import { KindBudget } from "./kind-budget.js";
 import { Stat } from "./stat.js";
 import { UserspaceTally } from "./userspace-tally.js";
 
@@ -24,9 +25,16 @@ const OTHER = -1;
 
 export class ExitTally {
   readonly #hardware = new Map<number, HardwareKind>();
-  readonly #userspace = new UserspaceTally();
+  readonly #userspace: UserspaceTally;
+  readonly #budget: KindBudget;
   #pending: HardwareKind | undefined;
   #exitNs = 0;
+
+  /** Tallies with the same budget are limited together. */
+  constructor(budget = new KindBudget()) {
+    this.#budget = budget;
+    this.#userspace = new UserspaceTally(budget);
+  }
 
   consume(columns: EventColumns): void {
     const { kind, timeNs, reason, variant, detail, length } = columns;
@@ -76,12 +84,13 @@ export class ExitTally {
 
   #newKind(isa: number, reason: number, info1: number, key: number, byReason: number): HardwareKind {
     const { size } = this.#hardware;
-    if (size < MAXIMUM_DETAILED_KINDS) {
+    if (size < MAXIMUM_DETAILED_KINDS && this.#budget.takeHardware()) {
       return this.#add(key, hardwareExitName(isa, reason), hardwareExitDetail(isa, reason, info1));
     }
     const known = this.#hardware.get(byReason);
     if (known !== undefined) return known;
-    if (size < 2 * MAXIMUM_DETAILED_KINDS) return this.#add(byReason, hardwareExitName(isa, reason), "");
+    if (size < 2 * MAXIMUM_DETAILED_KINDS && this.#budget.takeHardware())
+      return this.#add(byReason, hardwareExitName(isa, reason), "");
     return this.#hardware.get(OTHER) ?? this.#add(OTHER, "OTHER", "");
   }
 

@@ -6,11 +6,12 @@ import { monotonicNs } from "@tools-kvm/kvm-binding";
 import { type FoundMachine, openMachine, processes, vcpusOf, vcpuThreads } from "../discover/machines.js";
 import { type HostView, lookAtHost } from "../sources/host.js";
 import { LedgerSource } from "../sources/ledger.js";
-import type { ExitSource, SourceRow } from "../sources/source.js";
+import type { ExitSource } from "../sources/source.js";
 import { StatsSource } from "../sources/stats.js";
 import { HARDWARE_EVENTS, TracepointSource, USERSPACE_EVENTS } from "../sources/tracepoints.js";
 import { Accumulator } from "./accumulator.js";
-import type { ExitRow, MachineInfo, Report, RowSource } from "./report.js";
+import { exitRows } from "./exit-rows.js";
+import type { MachineInfo, Report } from "./report.js";
 
 export const SOURCE_NAMES = ["tracepoints", "ledger", "stats"] as const;
 export type SourceName = (typeof SOURCE_NAMES)[number];
@@ -209,33 +210,6 @@ function machineInfo({ machine, tracepoints, ledger, stats }: Watched): MachineI
 
 function sourcesOf({ tracepoints, ledger }: Watched): ExitSource[] {
   return [tracepoints, ledger].filter((source) => source !== undefined);
-}
-
-function exitRows(rows: readonly SourceRow[], machine: FoundMachine, seconds: number): ExitRow[] {
-  const spentNs = new Map<RowSource, number>();
-  for (const row of rows) spentNs.set(row.source, (spentNs.get(row.source) ?? 0) + (row.spentNs ?? 0));
-  return rows.map((row) => exitRow(row, machine, seconds, spentNs.get(row.source)!));
-}
-
-function exitRow(row: SourceRow, { name, pid }: FoundMachine, seconds: number, allNs: number): ExitRow {
-  const { away, handler } = row;
-  return {
-    machine: name,
-    pid,
-    source: row.source,
-    reason: row.reason,
-    detail: row.detail,
-    count: row.count,
-    rate: row.count / seconds,
-    share: row.spentNs === undefined || allNs === 0 ? null : row.spentNs / allNs,
-    avgNs: away?.avgNs ?? null,
-    minNs: away?.minNs ?? null,
-    maxNs: away?.maxNs ?? null,
-    p99Ns: away?.percentileNs(99) ?? null,
-    device: row.device ?? null,
-    handlerAvgNs: handler?.avgNs ?? null,
-    handlerP99Ns: handler?.percentileNs(99) ?? null,
-  };
 }
 
 function addCounters(sums: Record<string, number>, counters: Readonly<Record<string, number>>): void {

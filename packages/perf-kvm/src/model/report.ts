@@ -15,6 +15,8 @@ export interface ExitRow {
   readonly reason: string;
   /** Port, address or MSR, with the direction: `0x3f8 out`; empty when the source does not say. */
   readonly detail: string;
+  /** The vCPU, in a report that tells vCPUs apart. */
+  readonly vcpu?: number;
   readonly count: number;
   /** Exits a second. */
   readonly rate: number;

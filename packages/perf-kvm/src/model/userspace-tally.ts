@@ -7,6 +7,7 @@ import { KVM_EXIT_IO, KVM_EXIT_MMIO } from "@tools-kvm/kvm-binding";
 import { EVENT } from "../columns/events.js";
 import { userspaceExitName } from "../exits/names.js";
 import type { SourceRow } from "../sources/source.js";
+import { KindBudget } from "./kind-budget.js";
 
 interface Kind {
   readonly reason: number;
@@ -20,13 +21,20 @@ const MMIO_READ_TO_COME = 0;
 const MMIO_WRITE = 2;
 /** Details differ from exit to exit only where a guest makes it so: beyond this many kinds, the rest has no detail. */
 const MAXIMUM_KINDS = 10_000;
+/** What a reason becomes when a file claims more of them than there can be. */
+const OTHER = -1;
 
 export class UserspaceTally {
   readonly #kinds = new Map<string, Kind>();
+  readonly #budget: KindBudget;
   /** The traced access that has not led to an exit yet. */
   #access = { event: -1, detail: "" };
   /** A port read has left for user space: its trace is to come. */
   #readIsOut = false;
+
+  constructor(budget = new KindBudget()) {
+    this.#budget = budget;
+  }
 
   /** A kvm_pio or kvm_mmio event. */
   access(event: number, variant: number, address: number): void {
@@ -56,11 +64,12 @@ export class UserspaceTally {
     const rows = [...this.#kinds.values()].map(
       ({ reason, detail, count }): SourceRow => ({
         source: "userspace",
-        reason: userspaceExitName(reason),
+        reason: reason === OTHER ? "OTHER" : userspaceExitName(reason),
         detail,
         count,
       }),
     );
+    this.#budget.giveUserspace(this.#kinds.size);
     this.#kinds.clear();
     return rows;
   }
@@ -75,7 +84,10 @@ export class UserspaceTally {
     const key = `${reason} ${detail}`;
     const kind = this.#kinds.get(key);
     if (kind !== undefined) kind.count++;
-    else if (detail !== "" && this.#kinds.size >= MAXIMUM_KINDS) this.#count(reason, "");
+    else if (this.#kinds.size < (detail === "" ? 2 : 1) * MAXIMUM_KINDS && this.#budget.takeUserspace()) {
+      this.#kinds.set(key, { reason, detail, count: 1 });
+    } else if (detail !== "") this.#count(reason, "");
+    else if (reason !== OTHER) this.#count(OTHER, "");
     else this.#kinds.set(key, { reason, detail, count: 1 });
   }
 }

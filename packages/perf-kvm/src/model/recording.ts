@@ -1,0 +1,180 @@
+/**
+ * Counts the exits of a recording, as `perf kvm stat report` does: by thread, each exit until the thread's next entry. What
+ * a thread did before its first entry is not counted, since it may have begun before the recording.
+ */
+import { PERF_RECORD_SAMPLE } from "@tools-kvm/kvm-binding";
+import { EVENT, EventColumns, EventDecoder } from "../columns/events.js";
+import type { PerfDataReader, RecordBatch } from "../sources/perf-data/reader.js";
+import { parseTraceFormat, type TraceFormat } from "../sources/trace-format.js";
+import { Accumulator } from "./accumulator.js";
+import { exitRows } from "./exit-rows.js";
+import { ExitTally } from "./exit-tally.js";
+import { KindBudget } from "./kind-budget.js";
+import type { ExitRow, Report } from "./report.js";
+import { ThreadNames } from "./threads.js";
+
+/** What makes a row: a reason; a reason with its port, address or MSR; or that for each vCPU. */
+export const GROUPINGS = ["reason", "detail", "vcpu"] as const;
+export type Grouping = (typeof GROUPINGS)[number];
+
+const BATCH_EVENTS = 512;
+/** vCPU threads beyond this many (a file may claim any) are not counted, and the report says so. */
+const MOST_THREADS = 2048;
+
+interface Thread {
+  readonly tid: number;
+  readonly pid: number;
+  readonly columns: EventColumns;
+  readonly tally: ExitTally;
+  /** By its first entry. */
+  vcpu: number;
+  hasEntered: boolean;
+}
+
+export class RecordingTally {
+  readonly #reader: PerfDataReader;
+  readonly #names = new ThreadNames();
+  readonly #threads = new Map<number, Thread>();
+  readonly #budget = new KindBudget();
+  #decoder: EventDecoder | undefined;
+  #vcpuOffset = -1;
+  #last: Thread | undefined;
+  #uncounted = 0;
+  #firstNs = Number.POSITIVE_INFINITY;
+  #lastNs = Number.NEGATIVE_INFINITY;
+
+  constructor(reader: PerfDataReader) {
+    this.#reader = reader;
+  }
+
+  /** Reads the whole recording. Throws PerfDataError. */
+  run(): void {
+    for (const batch of this.#reader.batches()) this.#consume(batch);
+    for (const thread of this.#threads.values()) settle(thread);
+  }
+
+  report(by: Grouping): Report {
+    const { lost } = this.#reader;
+    const seconds = Math.max(this.#lastNs - this.#firstNs, 1) / 1e9;
+    const pids = new Map<number, Thread[]>();
+    for (const thread of this.#threads.values()) pids.set(thread.pid, [...(pids.get(thread.pid) ?? []), thread]);
+    const rows: ExitRow[] = [];
+    const machines = [...pids].flatMap(([pid, threads]) => {
+      const machine = { name: this.#names.of(pid), pid };
+      const vcpus = threads.filter(({ hasEntered }) => hasEntered).length;
+      const found = by === "vcpu" ? byVcpu(threads, machine, seconds) : exitRows(rowsOf(threads, by), machine, seconds);
+      rows.push(...found);
+      const sources = [...new Set(found.map(({ source }) => source))];
+      return found.length === 0 ? [] : [{ ...machine, vcpus, sources }];
+    });
+    return { seconds, machines, rows, stats: [], lost, notes: this.#notes(rows.length > 0) };
+  }
+
+  #notes(hasRows: boolean): string[] {
+    const { late, unknown, isUnclosed, events } = this.#reader;
+    const notes: string[] = [];
+    if (isUnclosed)
+      notes.push("the recording was not closed by its writer: it may lack its end, and says nothing of itself");
+    if (late > 0) notes.push(`${late} records came late: times may be wrong`);
+    if (unknown > 0) notes.push(`${unknown} samples belong to no event of the file`);
+    if (this.#uncounted > 0) notes.push(`more than ${MOST_THREADS} threads: ${this.#uncounted} events are not counted`);
+    if (!hasRows) {
+      const names = events.list.map(({ name }) => name).join(", ");
+      notes.push(`no exits in it; its events: ${names === "" ? "none" : names}`);
+    }
+    return notes;
+  }
+
+  #consume({ view, offsets, timesNs, length }: RecordBatch): void {
+    // In a stream, the formats come as records: by the first sample they are there.
+    this.#decoder ??= this.#makeDecoder();
+    const decoder = this.#decoder;
+    const { uniform, list } = this.#reader.events;
+    for (let i = 0; i < length; i++) {
+      const at = offsets[i]!;
+      if (view.getUint32(at, true) !== PERF_RECORD_SAMPLE) {
+        this.#names.note(view, at);
+        continue;
+      }
+      const layout = uniform ?? list[this.#reader.eventIndexAt(view, at)]!.layout;
+      const raw = layout.rawAt(view, at, at + view.getUint16(at + 6, true));
+      if (raw < 0 || layout.tid < 0) continue;
+      const rawBytes = view.getUint32(raw, true);
+      const kind = decoder.kindOf(view, raw + 4, rawBytes);
+      if (kind < 0) continue;
+      const thread = this.#threadOf(view, at + layout.tid);
+      if (thread === undefined) continue;
+      if (kind === EVENT.ENTRY && !thread.hasEntered) this.#enter(thread, view, raw + 4, rawBytes);
+      else if (kind === EVENT.EXIT && !thread.hasEntered) continue;
+      if (thread.columns.length === thread.columns.capacity) settle(thread);
+      decoder.append(view, raw + 4, rawBytes, Math.max(0, timesNs[i]!), thread.columns);
+    }
+    this.#note(timesNs, length);
+  }
+
+  #note(timesNs: Float64Array, length: number): void {
+    let first = 0;
+    while (first < length && timesNs[first] === Number.NEGATIVE_INFINITY) first++;
+    if (first === length) return;
+    this.#firstNs = Math.min(this.#firstNs, timesNs[first]!);
+    this.#lastNs = Math.max(this.#lastNs, timesNs[length - 1]!);
+  }
+
+  #makeDecoder(): EventDecoder {
+    const formats: TraceFormat[] = [];
+    for (const { text, system } of this.#reader.features.formats?.values() ?? []) {
+      if (system === "kvm") formats.push(parseTraceFormat(text));
+    }
+    this.#vcpuOffset = formats.find(({ name }) => name === "kvm_entry")?.fields.get("vcpu_id")?.offset ?? -1;
+    return new EventDecoder(formats);
+  }
+
+  #threadOf(view: DataView, at: number): Thread | undefined {
+    const tid = view.getUint32(at + 4, true);
+    if (this.#last?.tid === tid) return this.#last;
+    let thread = this.#threads.get(tid);
+    if (thread === undefined) {
+      if (this.#threads.size >= MOST_THREADS) {
+        this.#uncounted++;
+        return undefined;
+      }
+      const pid = view.getUint32(at, true);
+      const columns = new EventColumns(BATCH_EVENTS);
+      thread = { tid, pid, columns, tally: new ExitTally(this.#budget), vcpu: -1, hasEntered: false };
+      this.#threads.set(tid, thread);
+    }
+    this.#last = thread;
+    return thread;
+  }
+
+  #enter(thread: Thread, view: DataView, raw: number, rawBytes: number): void {
+    thread.hasEntered = true;
+    if (this.#vcpuOffset >= 0 && this.#vcpuOffset + 4 <= rawBytes) {
+      thread.vcpu = view.getUint32(raw + this.#vcpuOffset, true);
+    }
+  }
+}
+
+function settle({ columns, tally }: Thread): void {
+  tally.consume(columns);
+  columns.length = 0;
+}
+
+function rowsOf(threads: readonly Thread[], by: Grouping) {
+  const rows = ExitTally.rows(threads.map(({ tally }) => tally));
+  if (by !== "reason") return rows;
+  const sum = new Accumulator();
+  sum.add(rows.map((row) => ({ ...row, detail: "" })));
+  return sum.rows;
+}
+
+/** Shares are those of the whole machine, so that vCPUs can be compared. */
+function byVcpu(threads: readonly Thread[], machine: { name: string; pid: number }, seconds: number): ExitRow[] {
+  const all = threads.flatMap((thread) => rowsOf([thread], "detail").map((row) => ({ row, vcpu: thread.vcpu })));
+  const rows = exitRows(
+    all.map(({ row }) => row),
+    machine,
+    seconds,
+  );
+  return rows.map((row, index) => ({ ...row, vcpu: all[index]!.vcpu }));
+}
