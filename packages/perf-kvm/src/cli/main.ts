@@ -61,6 +61,22 @@ Examples:
       process.exitCode = await (await import("./report.js")).report(options);
     });
 
+  perfKvm
+    .command("script")
+    .description("a recording as text, one line an event")
+    .option("-i, --input <file>", "the recording; - is standard input", "perf.data")
+    .addHelpText(
+      "after",
+      `
+A line begins as those of \`perf script --ns\`: thread, CPU, time and event; then the event's fields by name.
+
+Examples:
+  perf-kvm script -i exits.data | grep kvm_exit | head`,
+    )
+    .action(async (options) => {
+      process.exitCode = await (await import("./script.js")).script(options);
+    });
+
   return perfKvm;
 }
 

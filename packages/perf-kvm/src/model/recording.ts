@@ -98,7 +98,8 @@ export class RecordingTally {
       }
       const layout = uniform ?? list[this.#reader.eventIndexAt(view, at)]!.layout;
       const raw = layout.rawAt(view, at, at + view.getUint16(at + 6, true));
-      if (raw < 0 || layout.tid < 0) continue;
+      // An exit without a time or a thread cannot be paired.
+      if (raw < 0 || layout.tid < 0 || layout.time < 0 || timesNs[i] === Number.NEGATIVE_INFINITY) continue;
       const rawBytes = view.getUint32(raw, true);
       const kind = decoder.kindOf(view, raw + 4, rawBytes);
       if (kind < 0) continue;
@@ -107,7 +108,7 @@ export class RecordingTally {
       if (kind === EVENT.ENTRY && !thread.hasEntered) this.#enter(thread, view, raw + 4, rawBytes);
       else if (kind === EVENT.EXIT && !thread.hasEntered) continue;
       if (thread.columns.length === thread.columns.capacity) settle(thread);
-      decoder.append(view, raw + 4, rawBytes, Math.max(0, timesNs[i]!), thread.columns);
+      decoder.append(view, raw + 4, rawBytes, timesNs[i]!, thread.columns);
     }
     this.#note(timesNs, length);
   }

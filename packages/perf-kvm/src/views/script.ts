@@ -1,0 +1,147 @@
+/**
+ * A recording as text, one line an event. A line begins as those of `perf script --ns` do (thread, CPU, time, event), so
+ * that what reads one reads the other; then come the fields of the event by name.
+ */
+import { PERF_RECORD_SAMPLE } from "@tools-kvm/kvm-binding";
+import { ThreadNames } from "../model/threads.js";
+import type { PerfDataReader, RecordBatch } from "../sources/perf-data/reader.js";
+import { TextBuffer } from "./text-buffer.js";
+import { TraceFields } from "./trace-fields.js";
+
+const ascii = (text: string): Uint8Array => Uint8Array.from(text, (letter) => letter.charCodeAt(0));
+const NEWLINE = 10;
+const OPEN = ascii("[");
+const CLOSE = ascii("] ");
+const DOT = ascii(".");
+const PERIOD = ascii(" period=");
+const IP = ascii(" ip=0x");
+const SECOND_NS = 1e9;
+/** perf's column widths. */
+const NAME_WIDTH = 16;
+const TID_WIDTH = 5;
+const SECONDS_WIDTH = 5;
+/** Threads whose beginnings of lines are kept; a file may claim any number. */
+const MOST_HEADS = 65_536;
+
+interface EventText {
+  /** `: EVENT:`, the event right-aligned. */
+  readonly title: Uint8Array;
+  readonly fields: TraceFields | undefined;
+}
+
+export class ScriptPrinter {
+  readonly #reader: PerfDataReader;
+  readonly #write: (bytes: Uint8Array) => void;
+  readonly #out = new TextBuffer();
+  readonly #names = new ThreadNames();
+  readonly #heads = new Map<number, Uint8Array>();
+  #events: EventText[] = [];
+  #lastTid = -1;
+  #lastHead: Uint8Array = ascii("");
+  #baseSeconds = 0;
+  #baseNs = 0;
+  #seconds = Number.NaN;
+  #secondsText: Uint8Array = ascii("");
+
+  /** `write` gets whole lines, in bytes that it must not keep. */
+  constructor(reader: PerfDataReader, write: (bytes: Uint8Array) => void) {
+    this.#reader = reader;
+    this.#write = write;
+  }
+
+  /** Prints the whole recording. Throws PerfDataError. */
+  run(): void {
+    try {
+      for (const batch of this.#reader.batches()) this.#print(batch);
+    } finally {
+      this.#write(this.#out.take());
+    }
+  }
+
+  #print({ view, offsets, timesNs, length }: RecordBatch): void {
+    if (this.#events.length !== this.#reader.events.list.length) this.#describeEvents();
+    const base = this.#reader.timeBaseNs;
+    this.#baseSeconds = Number(base / BigInt(SECOND_NS));
+    this.#baseNs = Number(base % BigInt(SECOND_NS));
+    for (let i = 0; i < length; i++) {
+      const at = offsets[i]!;
+      if (view.getUint32(at, true) === PERF_RECORD_SAMPLE) {
+        this.#sample(view, at, timesNs[i]!);
+        if (this.#out.isFull) this.#write(this.#out.take());
+      } else {
+        this.#names.note(view, at);
+        this.#heads.clear();
+        this.#lastTid = -1;
+      }
+    }
+  }
+
+  #sample(view: DataView, at: number, timeNs: number): void {
+    const { list } = this.#reader.events;
+    const out = this.#out;
+    const end = at + view.getUint16(at + 6, true);
+    const index = this.#reader.eventIndexAt(view, at);
+    const event = this.#events[index];
+    if (event === undefined) return;
+    const { layout } = list[index]!;
+    if (layout.tid >= 0) out.piece(this.#headOf(view.getUint32(at + layout.tid + 4, true)));
+    if (layout.cpu >= 0) {
+      out.piece(OPEN);
+      const cpu = view.getUint32(at + layout.cpu, true);
+      if (cpu < 1000) out.padded(cpu, 3);
+      else out.decimal(cpu);
+      out.piece(CLOSE);
+    }
+    if (layout.time >= 0 && timeNs >= -Number.MAX_VALUE) this.#time(timeNs);
+    out.piece(event.title);
+    const raw = layout.rawAt(view, at, end);
+    if (raw >= 0 && event.fields !== undefined) {
+      event.fields.print(out, view, raw + 4, raw + 4 + view.getUint32(raw, true));
+    } else {
+      if (layout.period >= 0) {
+        out.piece(PERIOD);
+        out.decimal(view.getUint32(at + layout.period, true) + view.getUint32(at + layout.period + 4, true) * 2 ** 32);
+      }
+      if (layout.ip >= 0) {
+        out.piece(IP);
+        out.hex(view.getUint32(at + layout.ip, true), view.getUint32(at + layout.ip + 4, true));
+      }
+    }
+    out.byte(NEWLINE);
+  }
+
+  #headOf(tid: number): Uint8Array {
+    if (tid === this.#lastTid) return this.#lastHead;
+    let head = this.#heads.get(tid);
+    if (head === undefined) {
+      if (this.#heads.size >= MOST_HEADS) this.#heads.clear();
+      head = ascii(`${this.#names.of(tid).padStart(NAME_WIDTH)} ${String(tid | 0).padStart(TID_WIDTH)} `);
+      this.#heads.set(tid, head);
+    }
+    this.#lastTid = tid;
+    this.#lastHead = head;
+    return head;
+  }
+
+  #time(timeNs: number): void {
+    const ns = this.#baseNs + timeNs;
+    const seconds = Math.floor(ns / SECOND_NS);
+    if (seconds !== this.#seconds) {
+      this.#seconds = seconds;
+      this.#secondsText = ascii(String(this.#baseSeconds + seconds).padStart(SECONDS_WIDTH));
+    }
+    this.#out.piece(this.#secondsText);
+    this.#out.piece(DOT);
+    this.#out.padded(ns - seconds * SECOND_NS, 9);
+  }
+
+  #describeEvents(): void {
+    const { features, events } = this.#reader;
+    const width = Math.max(...events.list.map(({ name }) => name.length), 0);
+    this.#events = events.list.map(({ name, attr }) => {
+      const format = features.formats?.get(Number(attr.config));
+      const fields = format === undefined ? undefined : new TraceFields(format.name, format.text);
+      return { title: ascii(`: ${name.padStart(width)}:`), fields };
+    });
+  }
+}
