@@ -7,6 +7,7 @@ import type { Programs } from "./programs.js";
 /** What a figure counts, and whether more of it is better. */
 export const UNITS = {
   "exits/s": "more",
+  "events/s": "more",
   ms: "less",
   MB: "less",
   ns: "less",

@@ -32,7 +32,8 @@ function exitRow(
     avgNs: away?.avgNs ?? null,
     minNs: away?.minNs ?? null,
     maxNs: away?.maxNs ?? null,
-    p99Ns: away?.percentileNs(99) ?? null,
+    // A bucket ends beyond the largest time in it.
+    p99Ns: away === undefined ? null : Math.min(away.percentileNs(99), away.maxNs),
     device: row.device ?? null,
     handlerAvgNs: handler?.avgNs ?? null,
     handlerP99Ns: handler?.percentileNs(99) ?? null,

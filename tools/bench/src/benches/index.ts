@@ -3,6 +3,7 @@ import type { Bench } from "../bench.js";
 import { exits } from "./exits.js";
 import { ledger } from "./ledger.js";
 import { memory } from "./memory.js";
+import { perfKvm } from "./perf-kvm.js";
 import { start } from "./start.js";
 
-export const BENCHES: readonly Bench[] = [exits, ledger, start, memory];
+export const BENCHES: readonly Bench[] = [exits, ledger, start, memory, perfKvm];
