@@ -99,8 +99,6 @@ export function exitRecording(path: string, pairs: number): void {
         { system: "kvm", name: "kvm_entry", text: format("kvm_entry", ENTRY_ID, ENTRY_FIELDS, ENTRY_PRINT) },
         { system: "kvm", name: "kvm_exit", text: format("kvm_exit", EXIT_ID, EXIT_FIELDS, EXIT_PRINT) },
       ],
-      headerPage: "",
-      headerEvent: "",
     },
   });
 }

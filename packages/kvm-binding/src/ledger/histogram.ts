@@ -5,15 +5,21 @@
 export const SUB_BUCKET_BITS = 6;
 const SUB_BUCKETS = 2 ** SUB_BUCKET_BITS;
 const LARGEST_BIT = 36;
+/** Powers are named, since the engine does not fold them. */
+const BEYOND_NS = 2 ** LARGEST_BIT;
+const BEYOND_32_BITS = 2 ** 32;
 export const BUCKET_COUNT = SUB_BUCKETS + (LARGEST_BIT - SUB_BUCKET_BITS) * SUB_BUCKETS;
 
 /** The bucket of a time in whole nanoseconds. */
 export function bucketOf(ns: number): number {
   if (ns < SUB_BUCKETS) return ns;
-  if (ns >= 2 ** LARGEST_BIT) return BUCKET_COUNT - 1;
-  const highestBit = ns >= 2 ** 32 ? 63 - Math.clz32(Math.floor(ns / 2 ** 32)) : 31 - Math.clz32(ns);
-  const octave = highestBit - SUB_BUCKET_BITS;
-  return SUB_BUCKETS + octave * SUB_BUCKETS + Math.floor(ns / 2 ** octave) - SUB_BUCKETS;
+  if (ns >= BEYOND_NS) return BUCKET_COUNT - 1;
+  if (ns < BEYOND_32_BITS) {
+    const octave = 31 - Math.clz32(ns) - SUB_BUCKET_BITS;
+    return octave * SUB_BUCKETS + (ns >>> octave);
+  }
+  const octave = 63 - Math.clz32(ns / BEYOND_32_BITS) - SUB_BUCKET_BITS;
+  return octave * SUB_BUCKETS + Math.floor(ns / 2 ** octave);
 }
 
 /** The shortest time that lands in a bucket, in nanoseconds. */

@@ -122,10 +122,19 @@ export class SampleLayout {
     this.trailingTime = fromEnd("time");
     this.trailingId = fromEnd("identifier") === ABSENT ? fromEnd("id") : fromEnd("identifier");
     this.trailingBytes = back.end;
+    const isMovable = (sampleType & (PERF_SAMPLE_READ | PERF_SAMPLE_CALLCHAIN)) !== 0;
+    this.fixedRaw = (sampleType & PERF_SAMPLE_RAW) === 0 || isMovable ? ABSENT : front.end;
   }
+
+  /** Where the size of the raw data is in every sample; -1 when it depends on the sample, or there is none. */
+  readonly fixedRaw: number;
 
   /** Where the size of the raw data (u32) is in a sample that lies at `at` and ends at `end`; -1 when there is none. */
   rawAt(view: DataView, at: number, end: number): number {
+    if (this.fixedRaw >= 0) {
+      const fixed = at + this.fixedRaw;
+      return fixed + 4 <= end && fixed + 4 + view.getUint32(fixed, true) <= end ? fixed : ABSENT;
+    }
     const type = this.#sampleType;
     if ((type & PERF_SAMPLE_RAW) === 0) return ABSENT;
     let raw = at + this.fixedBytes;

@@ -39,7 +39,7 @@ export interface ReaderOptions {
 const FIRST_WINDOW_BYTES = 4 * 2 ** 20;
 const WINDOW_BYTES = 128 * 2 ** 20;
 /** The window is made so free that the next read has this much room. */
-const READ_BYTES = 2 ** 20;
+const READ_BYTES = 256 * 1024;
 const KERNEL_RECORDS_END = 64;
 /** EVENT_UPDATE: which of them tells a name (PERF_EVENT_UPDATE__NAME). */
 const UPDATE_NAME = 2;
@@ -120,7 +120,7 @@ export class PerfDataReader {
         yield* this.#flush(Number.POSITIVE_INFINITY);
         this.#makeRoom();
       }
-      const count = this.#feed.fill(this.#bytes, this.#end, this.#bytes.length - this.#end);
+      const count = this.#feed.fill(this.#bytes, this.#end, READ_BYTES);
       if (count === 0) break;
       this.#end += count;
     }

@@ -47,15 +47,24 @@ export interface RecordingInfo {
 
 export interface TracingInfo {
   readonly formats: readonly RecordedFormat[];
-  /** events/header_page and events/header_event of tracefs. */
-  readonly headerPage: string;
-  readonly headerEvent: string;
+  /** events/header_page and events/header_event of tracefs; those of a 64-bit kernel with pages of 4 KiB when left out. */
+  readonly headerPage?: string;
+  readonly headerEvent?: string;
 }
 
 const BUFFER_BYTES = 2 ** 20;
 /** Texts in features take a multiple of this (NAME_ALIGN). */
 const TEXT_ALIGN = 64;
 const PAGE_BYTES = 4096;
+/** Fields of struct buffer_data_page and ring_buffer_event: nothing of a perf recording depends on them, but perf asks. */
+const HEADER_PAGE = [
+  "\tfield: u64 timestamp;\toffset:0;\tsize:8;\tsigned:0;",
+  "\tfield: local_t commit;\toffset:8;\tsize:8;\tsigned:1;",
+  "\tfield: int overwrite;\toffset:8;\tsize:1;\tsigned:1;",
+  "\tfield: char data;\toffset:16;\tsize:4080;\tsigned:1;",
+  "",
+].join("\n");
+const HEADER_EVENT = "# compressed entry header\n";
 const LONG_BYTES = 8;
 
 export class PerfDataWriter {
@@ -337,7 +346,7 @@ function eventDescriptions(events: readonly WrittenEvent[]): Uint8Array {
 }
 
 /** As trace-cmd writes it, format version 0.6; without symbols, printk formats and process names. */
-function tracingData({ formats, headerPage, headerEvent }: TracingInfo): Uint8Array {
+function tracingData({ formats, headerPage = HEADER_PAGE, headerEvent = HEADER_EVENT }: TracingInfo): Uint8Array {
   const bytes = new ByteWriter();
   bytes.text("\x17\x08\x44tracing");
   bytes.zeroTerminated("0.6");
