@@ -70,31 +70,38 @@ export function formatText(name: EventName, id: number): string {
   );
 }
 
-const FIRST_ID = 100;
+export const FIRST_ID = 100;
 
 export const FORMATS: readonly TraceFormat[] = EVENT_NAMES.map((name, index) =>
   parseTraceFormat(formatText(name, FIRST_ID + index)),
 );
+
+/** The raw data of one event. */
+export function rawOf(name: EventName, values: Record<string, number | bigint> = {}): Uint8Array {
+  const { fields, sizeBytes } = EVENTS[name];
+  const raw = new DataView(new ArrayBuffer(sizeBytes));
+  raw.setUint16(0, FIRST_ID + EVENT_NAMES.indexOf(name), true);
+  for (const [, field, offset, bytes] of fields) {
+    if (bytes === 8) raw.setBigUint64(offset, BigInt(values[field] ?? 0), true);
+    else raw.setUint32(offset, Number(values[field] ?? 0), true);
+  }
+  return new Uint8Array(raw.buffer);
+}
 
 /** Records of a ring, one after the other (include/uapi/linux/perf_event.h, PERF_RECORD_SAMPLE with TIME and RAW). */
 export class Records {
   readonly #bytes: number[] = [];
 
   sample(name: EventName, timeNs: number, values: Record<string, number | bigint> = {}): this {
-    const { fields, sizeBytes } = EVENTS[name];
-    const raw = new DataView(new ArrayBuffer(sizeBytes));
-    raw.setUint16(0, FIRST_ID + EVENT_NAMES.indexOf(name), true);
-    for (const [, field, offset, bytes] of fields) {
-      if (bytes === 8) raw.setBigUint64(offset, BigInt(values[field] ?? 0), true);
-      else raw.setUint32(offset, Number(values[field] ?? 0), true);
-    }
+    const raw = rawOf(name, values);
+    const sizeBytes = raw.length;
     // The size of the raw data is such that the whole record is a multiple of 8 bytes.
     const padding = 4;
     const record = new DataView(new ArrayBuffer(16 + 4 + sizeBytes + padding));
     this.#head(record, 9);
     record.setBigUint64(8, BigInt(timeNs), true);
     record.setUint32(16, sizeBytes + padding, true);
-    new Uint8Array(record.buffer).set(new Uint8Array(raw.buffer), 20);
+    new Uint8Array(record.buffer).set(raw, 20);
     return this.#append(record);
   }
 
