@@ -41,6 +41,23 @@ Examples:
     });
 
   perfKvm
+    .command("record")
+    .description("record the exits of running VMs into a file, for report, script and perf itself")
+    .option("-o, --output <file>", "the recording", "perf.data")
+    .option("--vm <name|pid>", "only this machine")
+    .option("--duration <seconds>", "end after this long; without it, Ctrl-C does")
+    .addHelpText(
+      "after",
+      `
+Examples:
+  perf-kvm record --vm demo --duration 10 && perf-kvm report
+  perf-kvm record -o exits.data && perf script -i exits.data`,
+    )
+    .action(async (options) => {
+      process.exitCode = await (await import("./record.js")).record(options);
+    });
+
+  perfKvm
     .command("report")
     .description("table of the exits in a recording of perf or of perf-kvm record")
     .option("-i, --input <file>", "the recording; - is standard input", "perf.data")

@@ -4,6 +4,7 @@ import type { Report } from "../model/report.js";
 import { jsonReport } from "../views/json.js";
 import { plainReport } from "../views/plain.js";
 import { CliError, EXIT } from "./errors.js";
+import { seconds } from "./seconds.js";
 
 export interface TopOptions {
   readonly vm?: string;
@@ -114,12 +115,6 @@ function watchMachines(observer: Observer, view: View, intervalMs: number, durat
     for (const signal of signals) process.once(signal, end);
     view.quit?.then(end);
   });
-}
-
-function seconds(option: string, text: string): number {
-  const value = Number(text);
-  if (/^\d*\.?\d+$/.test(text) && value >= 0.05 && value <= 86_400) return value;
-  throw new CliError(`${option} ${text}: seconds, from 0.05 to 86400`);
 }
 
 function sources(list: string | undefined): SourceName[] | undefined {

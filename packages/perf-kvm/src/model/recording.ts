@@ -61,7 +61,8 @@ export class RecordingTally {
     const rows: ExitRow[] = [];
     const machines = [...pids].flatMap(([pid, threads]) => {
       const machine = { name: this.#names.of(pid), pid };
-      const vcpus = threads.filter(({ hasEntered }) => hasEntered).length;
+      // Where kvm_entry never fires, the threads that left for user space are what there is.
+      const vcpus = threads.filter(({ hasEntered }) => hasEntered).length || threads.length;
       const found = by === "vcpu" ? byVcpu(threads, machine, seconds) : exitRows(rowsOf(threads, by), machine, seconds);
       rows.push(...found);
       const sources = [...new Set(found.map(({ source }) => source))];

@@ -2,20 +2,26 @@
 
 const ZERO = 48;
 const HEX = Uint8Array.from("0123456789abcdef", (digit) => digit.charCodeAt(0));
-/** Room that is always left for one more piece. */
-const LARGEST_PIECE_BYTES = 64 * 1024;
+/** Room that is left for one more line, and for one more piece of it. */
+const LARGEST_LINE_BYTES = 64 * 1024;
+const LARGEST_PIECE_BYTES = 8 * 1024;
 
 export class TextBuffer {
   readonly bytes: Uint8Array;
   length = 0;
 
   constructor(sizeBytes = 2 ** 20) {
-    this.bytes = new Uint8Array(sizeBytes + LARGEST_PIECE_BYTES);
+    this.bytes = new Uint8Array(sizeBytes + LARGEST_LINE_BYTES);
   }
 
   /** It has to be emptied before the next line. */
   get isFull(): boolean {
-    return this.length > this.bytes.length - LARGEST_PIECE_BYTES;
+    return this.length > this.bytes.length - LARGEST_LINE_BYTES;
+  }
+
+  /** False when a line has grown too long. */
+  get hasRoom(): boolean {
+    return this.length < this.bytes.length - LARGEST_PIECE_BYTES;
   }
 
   take(): Uint8Array {

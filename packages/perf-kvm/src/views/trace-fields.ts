@@ -42,7 +42,8 @@ export class TraceFields {
     for (let i = 0; i < fields.length; i++) {
       const { label, kind, offset, sizeBytes } = fields[i]!;
       const at = raw + offset;
-      if (at + sizeBytes > end) return;
+      // A format may name the same bytes any number of times.
+      if (at + sizeBytes > end || !out.hasRoom) return;
       out.piece(label);
       switch (kind) {
         case "unsigned":
@@ -120,7 +121,7 @@ function kindOf(
 ): Kind {
   if (event === "kvm_exit" && name === "exit_reason" && sizeBytes === 4) return "exit reason";
   if (event === "kvm_userspace_exit" && name === "reason" && sizeBytes === 4) return "userspace reason";
-  if (type.includes("__data_loc")) return type.includes("char") && sizeBytes === 4 ? "text" : "bytes";
+  if (type.includes("__data_loc") && sizeBytes === 4) return type.includes("char") ? "text" : "bytes";
   if (isArray || ![1, 2, 4, 8].includes(sizeBytes)) return "chars";
   if (isSigned) return "signed";
   return sizeBytes === 8 || HEXADECIMAL.test(name) ? "hex" : "unsigned";
