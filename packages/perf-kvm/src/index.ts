@@ -1,4 +1,4 @@
-/** The profiler as a library: watch machines, get reports. */
+/** The profiler as a library: watch machines, read recordings, get reports. */
 export { Observer, type ObserverOptions, type SourceName } from "./model/observer.js";
 export { GROUPINGS, type Grouping, RecordingTally } from "./model/recording.js";
 export type { ExitRow, MachineInfo, Report, RowSource, StatsRow } from "./model/report.js";

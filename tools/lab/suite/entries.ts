@@ -43,7 +43,7 @@ export const SUITE: readonly SuiteEntry[] = [
     needsFiles: ["packages/kvm-binding/dist/index.js", "packages/kvm-binding/build/Release/kvm_binding.node"],
   },
   {
-    name: "perf-kvm top and perf kvm stat count the same kvm_exit events",
+    name: "perf-kvm top, perf-kvm report and perf kvm stat count the same kvm_exit events",
     command: ["node", "tools/lab/suite/exit-counts.mjs"],
     timeoutMs: 10 * MINUTE_MS,
     needsFiles: ["tools/lab/suite/exit-counts.mjs", "packages/vmm/dist/cli.js", "packages/perf-kvm/dist/cli.js"],
