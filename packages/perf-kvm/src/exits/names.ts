@@ -1,5 +1,5 @@
 /** Exits by name, as the processor's manual or linux/kvm.h has it; a number without a name stays a number. */
-import { exitReasonNames } from "@tools-kvm/kvm-binding";
+import { exitReasonNames } from "@tools-kvm/kvm-binding/uapi";
 import { SVM_EXITS } from "./svm.js";
 import { VMX_EXITS } from "./vmx.js";
 

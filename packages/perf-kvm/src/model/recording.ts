@@ -2,7 +2,7 @@
  * Counts the exits of a recording, as `perf kvm stat report` does: by thread, each exit until the thread's next entry. What
  * a thread did before its first entry is not counted, since it may have begun before the recording.
  */
-import { PERF_RECORD_SAMPLE } from "@tools-kvm/kvm-binding";
+import { PERF_RECORD_SAMPLE } from "@tools-kvm/kvm-binding/uapi";
 import { EVENT, EventColumns, EventDecoder } from "../columns/events.js";
 import type { PerfDataReader, RecordBatch } from "../sources/perf-data/reader.js";
 import { parseTraceFormat, type TraceFormat } from "../sources/trace-format.js";

@@ -1,4 +1,4 @@
-import { BUCKET_COUNT, bucketOf, percentileNs } from "@tools-kvm/kvm-binding";
+import { BUCKET_COUNT, bucketOf, percentileNs } from "@tools-kvm/kvm-binding/uapi";
 
 /** Times of one kind of exit: how many, how long together, the extremes, and a histogram (error at most 0.8%). */
 export class Stat {

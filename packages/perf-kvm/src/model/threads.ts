@@ -1,5 +1,5 @@
 /** Names of processes and threads, as a recording tells them (PERF_RECORD_COMM, PERF_RECORD_FORK). */
-import { PERF_RECORD_COMM, PERF_RECORD_FORK } from "@tools-kvm/kvm-binding";
+import { PERF_RECORD_COMM, PERF_RECORD_FORK } from "@tools-kvm/kvm-binding/uapi";
 
 const TID_OFFSET = 12;
 const COMM_OFFSET = 16;

@@ -3,7 +3,7 @@
  * before it leaves for user space and a port read after it has come back (arch/x86/kvm/x86.c, kvm_pio and kvm_mmio);
  * an MSR that user space handles is not traced at all.
  */
-import { KVM_EXIT_IO, KVM_EXIT_MMIO } from "@tools-kvm/kvm-binding";
+import { KVM_EXIT_IO, KVM_EXIT_MMIO } from "@tools-kvm/kvm-binding/uapi";
 import { EVENT } from "../columns/events.js";
 import { userspaceExitName } from "../exits/names.js";
 import type { SourceRow } from "../sources/source.js";

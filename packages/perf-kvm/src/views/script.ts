@@ -2,7 +2,7 @@
  * A recording as text, one line an event. A line begins as those of `perf script --ns` do (thread, CPU, time, event), so
  * that what reads one reads the other; then come the fields of the event by name.
  */
-import { PERF_RECORD_SAMPLE } from "@tools-kvm/kvm-binding";
+import { PERF_RECORD_SAMPLE } from "@tools-kvm/kvm-binding/uapi";
 import { ThreadNames } from "../model/threads.js";
 import type { PerfDataReader, RecordBatch } from "../sources/perf-data/reader.js";
 import { TextBuffer } from "./text-buffer.js";

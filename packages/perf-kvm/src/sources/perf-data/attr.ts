@@ -18,7 +18,7 @@ import {
   PERF_SAMPLE_STREAM_ID,
   PERF_SAMPLE_TID,
   PERF_SAMPLE_TIME,
-} from "@tools-kvm/kvm-binding";
+} from "@tools-kvm/kvm-binding/uapi";
 import type { Bytes } from "./bytes.js";
 import { LARGEST_ATTR_BYTES, RECORD_HEADER_BYTES, SMALLEST_ATTR_BYTES } from "./format.js";
 

@@ -1,5 +1,5 @@
 /** The events of a recording: which record belongs to which, and how its bytes are laid out. */
-import { PERF_TYPE_TRACEPOINT } from "@tools-kvm/kvm-binding";
+import { PERF_TYPE_TRACEPOINT } from "@tools-kvm/kvm-binding/uapi";
 import { type EventAttr, SampleLayout } from "./attr.js";
 import { PerfDataError } from "./error.js";
 import type { RecordedFormats } from "./tracing-data.js";

@@ -6,7 +6,7 @@
  * (tools/perf/util/ordered-events.c), so records wait for two rounds. A recording whose rounds are larger than the window
  * is given out early; how much of it came late is counted.
  */
-import { PERF_RECORD_LOST, PERF_RECORD_LOST_SAMPLES, PERF_RECORD_SAMPLE } from "@tools-kvm/kvm-binding";
+import { PERF_RECORD_LOST, PERF_RECORD_LOST_SAMPLES, PERF_RECORD_SAMPLE } from "@tools-kvm/kvm-binding/uapi";
 import { readAttr, type SampleLayout, u64At } from "./attr.js";
 import { ByteSource } from "./byte-source.js";
 import { Bytes } from "./bytes.js";
