@@ -43,6 +43,24 @@ export class EventColumns {
   }
 }
 
+/** Drops the first `count` events of a batch. */
+export function dropEvents(columns: EventColumns, count: number): void {
+  const { kind, timeNs, reason, variant, detail, length } = columns;
+  for (const column of [kind, timeNs, reason, variant, detail]) column.copyWithin(0, count, length);
+  columns.length = length - count;
+}
+
+/** The same events with room for `capacity`, those of `order` (indices) alone and in that order when it is given. */
+export function copyEvents(from: EventColumns, capacity: number, order?: Int32Array): EventColumns {
+  const to = new EventColumns(capacity);
+  to.length = from.length;
+  for (const name of ["kind", "timeNs", "reason", "variant", "detail"] as const) {
+    if (order === undefined) to[name].set(from[name].subarray(0, from.length));
+    else for (let i = 0; i < from.length; i++) to[name][i] = from[name][order[i]!]!;
+  }
+  return to;
+}
+
 /** Where an event's fields are; an absent field is read at -1, which gives 0. */
 interface Layout {
   readonly kind: number;

@@ -22,6 +22,9 @@ interface HardwareKind {
  */
 const MAXIMUM_DETAILED_KINDS = 256;
 const OTHER = -1;
+/** A kind's number: 16 bits of the reason, 2 of the instruction set, 33 of the exit information (0 is none). */
+const REASON_UNIT = 2 ** 35;
+const ISA_UNIT = 2 ** 33;
 
 export class ExitTally {
   readonly #hardware = new Map<number, HardwareKind>();
@@ -30,8 +33,14 @@ export class ExitTally {
   #pending: HardwareKind | undefined;
   #exitNs = 0;
 
-  /** Tallies with the same budget are limited together. */
-  constructor(budget = new KindBudget()) {
+  #hasEntered: boolean;
+
+  /**
+   * Tallies with the same budget are limited together. With `fromEntry`, exits before the first entry are not counted:
+   * a recording may have begun in the middle of one.
+   */
+  constructor(budget = new KindBudget(), { fromEntry = false } = {}) {
+    this.#hasEntered = !fromEntry;
     this.#budget = budget;
     this.#userspace = new UserspaceTally(budget);
   }
@@ -41,12 +50,14 @@ export class ExitTally {
     for (let i = 0; i < length; i++) {
       switch (kind[i]) {
         case EVENT.EXIT:
+          if (!this.#hasEntered) break;
           this.#pending = this.#kindOf(variant[i]!, reason[i]!, detail[i]!);
           this.#exitNs = timeNs[i]!;
           break;
         case EVENT.ENTRY:
           this.#pending?.stat.add(Math.max(0, timeNs[i]! - this.#exitNs));
           this.#pending = undefined;
+          this.#hasEntered = true;
           break;
         case EVENT.USERSPACE_EXIT:
           this.#userspace.exit(reason[i]!);
@@ -77,8 +88,8 @@ export class ExitTally {
 
   /** Only what the name and the detail depend on makes a kind: addresses would make one an exit. */
   #kindOf(isa: number, reason: number, info1: number): HardwareKind {
-    const byReason = (reason % 2 ** 16) * 2 ** 35 + isa * 2 ** 33;
-    const key = hasDetail(isa, reason) ? byReason + 1 + (info1 % 2 ** 32) : byReason;
+    const byReason = (reason & 0xffff) * REASON_UNIT + isa * ISA_UNIT;
+    const key = hasDetail(isa, reason) ? byReason + 1 + (info1 >>> 0) : byReason;
     return this.#hardware.get(key) ?? this.#newKind(isa, reason, info1, key, byReason);
   }
 

@@ -1,10 +1,16 @@
 /**
  * Counts the exits of a recording, as `perf kvm stat report` does: by thread, each exit until the thread's next entry. What
  * a thread did before its first entry is not counted, since it may have begun before the recording.
+ *
+ * Pairs are made within a thread, so only a thread's own events have to be in order. They are decoded as the file has
+ * them, while they are hot, and wait for two rounds (see PerfDataReader); a thread that has moved to another CPU
+ * meanwhile is sorted.
  */
 import { PERF_RECORD_SAMPLE } from "@tools-kvm/kvm-binding/uapi";
-import { EVENT, EventColumns, EventDecoder } from "../columns/events.js";
-import type { PerfDataReader, RecordBatch } from "../sources/perf-data/reader.js";
+import { copyEvents, dropEvents, EVENT, EventColumns, EventDecoder } from "../columns/events.js";
+import type { SampleLayout } from "../sources/perf-data/attr.js";
+import type { FileBatch, PerfDataReader } from "../sources/perf-data/reader.js";
+import { countUntil, TimeOrder } from "../sources/perf-data/time-order.js";
 import { parseTraceFormat, type TraceFormat } from "../sources/trace-format.js";
 import { Accumulator } from "./accumulator.js";
 import { exitRows } from "./exit-rows.js";
@@ -17,16 +23,23 @@ import { ThreadNames } from "./threads.js";
 export const GROUPINGS = ["reason", "detail", "vcpu"] as const;
 export type Grouping = (typeof GROUPINGS)[number];
 
-const BATCH_EVENTS = 512;
+const FIRST_EVENTS = 512;
+/** Of all threads together. A file whose rounds are larger is counted in pieces. */
+const MOST_WAITING_EVENTS = 2 ** 22;
 /** vCPU threads beyond this many (a file may claim any) are not counted, and the report says so. */
 const MOST_THREADS = 2048;
 
 interface Thread {
   readonly tid: number;
   readonly pid: number;
-  readonly columns: EventColumns;
   readonly tally: ExitTally;
-  /** By its first entry. */
+  /** What waits for its round. */
+  columns: EventColumns;
+  isSorted: boolean;
+  newestNs: number;
+  /** Up to here it has been counted. */
+  countedNs: number;
+  /** By its first entry; -1 before that. */
   vcpu: number;
   hasEntered: boolean;
 }
@@ -40,6 +53,9 @@ export class RecordingTally {
   #vcpuOffset = -1;
   #last: Thread | undefined;
   #uncounted = 0;
+  #waiting = 0;
+  #late = 0;
+  #roundNs = Number.NEGATIVE_INFINITY;
   #firstNs = Number.POSITIVE_INFINITY;
   #lastNs = Number.NEGATIVE_INFINITY;
 
@@ -49,8 +65,14 @@ export class RecordingTally {
 
   /** Reads the whole recording. Throws PerfDataError. */
   run(): void {
-    for (const batch of this.#reader.batches()) this.#consume(batch);
-    for (const thread of this.#threads.values()) settle(thread);
+    for (const batch of this.#reader.fileBatches()) {
+      this.#consume(batch);
+      if (batch.endsRound) {
+        this.#count(this.#roundNs);
+        this.#roundNs = this.#lastNs;
+      } else if (this.#waiting > MOST_WAITING_EVENTS) this.#count(Number.POSITIVE_INFINITY);
+    }
+    this.#count(Number.POSITIVE_INFINITY);
   }
 
   report(by: Grouping): Report {
@@ -72,11 +94,11 @@ export class RecordingTally {
   }
 
   #notes(hasRows: boolean): string[] {
-    const { late, unknown, isUnclosed, events } = this.#reader;
+    const { unknown, isUnclosed, events } = this.#reader;
     const notes: string[] = [];
     if (isUnclosed)
       notes.push("the recording was not closed by its writer: it may lack its end, and says nothing of itself");
-    if (late > 0) notes.push(`${late} records came late: times may be wrong`);
+    if (this.#late > 0) notes.push(`${this.#late} records came late: times may be wrong`);
     if (unknown > 0) notes.push(`${unknown} samples belong to no event of the file`);
     if (this.#uncounted > 0) notes.push(`more than ${MOST_THREADS} threads: ${this.#uncounted} events are not counted`);
     if (!hasRows) {
@@ -86,40 +108,51 @@ export class RecordingTally {
     return notes;
   }
 
-  #consume({ view, offsets, timesNs, length }: RecordBatch): void {
+  #consume({ view, offsets, timesNs, length }: FileBatch): void {
     // In a stream, the formats come as records: by the first sample they are there.
+    if (length === 0) return;
     this.#decoder ??= this.#makeDecoder();
-    const decoder = this.#decoder;
     const { uniform, list } = this.#reader.events;
     for (let i = 0; i < length; i++) {
       const at = offsets[i]!;
-      if (view.getUint32(at, true) !== PERF_RECORD_SAMPLE) {
-        this.#names.note(view, at);
-        continue;
-      }
-      const layout = uniform ?? list[this.#reader.eventIndexAt(view, at)]!.layout;
-      const raw = layout.rawAt(view, at, at + view.getUint16(at + 6, true));
-      // An exit without a time or a thread cannot be paired.
-      if (raw < 0 || layout.tid < 0 || layout.time < 0 || timesNs[i] === Number.NEGATIVE_INFINITY) continue;
-      const rawBytes = view.getUint32(raw, true);
-      const kind = decoder.kindOf(view, raw + 4, rawBytes);
-      if (kind < 0) continue;
-      const thread = this.#threadOf(view, at + layout.tid);
-      if (thread === undefined) continue;
-      if (kind === EVENT.ENTRY && !thread.hasEntered) this.#enter(thread, view, raw + 4, rawBytes);
-      else if (kind === EVENT.EXIT && !thread.hasEntered) continue;
-      if (thread.columns.length === thread.columns.capacity) settle(thread);
-      decoder.append(view, raw + 4, rawBytes, timesNs[i]!, thread.columns);
+      if (view.getUint32(at, true) === PERF_RECORD_SAMPLE) {
+        const layout = uniform ?? list[this.#reader.eventIndexAt(view, at)]!.layout;
+        this.#sample(view, at, layout, timesNs[i]!);
+      } else this.#names.note(view, at);
     }
-    this.#note(timesNs, length);
   }
 
-  #note(timesNs: Float64Array, length: number): void {
-    let first = 0;
-    while (first < length && timesNs[first] === Number.NEGATIVE_INFINITY) first++;
-    if (first === length) return;
-    this.#firstNs = Math.min(this.#firstNs, timesNs[first]!);
-    this.#lastNs = Math.max(this.#lastNs, timesNs[length - 1]!);
+  #sample(view: DataView, at: number, layout: SampleLayout, timeNs: number): void {
+    if (timeNs > this.#lastNs) this.#lastNs = timeNs;
+    if (timeNs < this.#firstNs && timeNs !== Number.NEGATIVE_INFINITY) this.#firstNs = timeNs;
+    const raw = layout.rawAt(view, at, at + view.getUint16(at + 6, true));
+    // An exit without a time or a thread cannot be paired.
+    if (raw < 0 || layout.tid < 0 || layout.time < 0 || timeNs === Number.NEGATIVE_INFINITY) return;
+    const decoder = this.#decoder!;
+    const rawBytes = view.getUint32(raw, true);
+    const kind = decoder.kindOf(view, raw + 4, rawBytes);
+    if (kind < 0) return;
+    const thread = this.#threadOf(view, at + layout.tid);
+    if (thread === undefined) return;
+    if (kind === EVENT.ENTRY && !thread.hasEntered) this.#enter(thread, view, raw + 4, rawBytes);
+    if (timeNs < thread.newestNs) {
+      thread.isSorted = false;
+      if (timeNs < thread.countedNs) this.#late++;
+    } else thread.newestNs = timeNs;
+    if (thread.columns.length === thread.columns.capacity)
+      thread.columns = copyEvents(thread.columns, 2 * thread.columns.capacity);
+    const before = thread.columns.length;
+    decoder.append(view, raw + 4, rawBytes, timeNs, thread.columns);
+    this.#waiting += thread.columns.length - before;
+  }
+
+  /** Counts what waits and is not newer than `limitNs`. */
+  #count(limitNs: number): void {
+    this.#waiting = 0;
+    for (const thread of this.#threads.values()) {
+      countUpTo(thread, limitNs);
+      this.#waiting += thread.columns.length;
+    }
   }
 
   #makeDecoder(): EventDecoder {
@@ -141,8 +174,17 @@ export class RecordingTally {
         return undefined;
       }
       const pid = view.getUint32(at, true);
-      const columns = new EventColumns(BATCH_EVENTS);
-      thread = { tid, pid, columns, tally: new ExitTally(this.#budget), vcpu: -1, hasEntered: false };
+      thread = {
+        tid,
+        pid,
+        tally: new ExitTally(this.#budget, { fromEntry: true }),
+        columns: new EventColumns(FIRST_EVENTS),
+        isSorted: true,
+        newestNs: Number.NEGATIVE_INFINITY,
+        countedNs: Number.NEGATIVE_INFINITY,
+        vcpu: -1,
+        hasEntered: false,
+      };
       this.#threads.set(tid, thread);
     }
     this.#last = thread;
@@ -157,9 +199,26 @@ export class RecordingTally {
   }
 }
 
-function settle({ columns, tally }: Thread): void {
+function countUpTo(thread: Thread, limitNs: number): void {
+  if (!thread.isSorted) thread.columns = sorted(thread.columns);
+  thread.isSorted = true;
+  const { columns, tally } = thread;
+  const { length, timeNs } = columns;
+  if (length === 0) return;
+  const count = countUntil(timeNs, length, limitNs);
+  if (count === 0) return;
+  thread.countedNs = timeNs[count - 1]!;
+  columns.length = count;
   tally.consume(columns);
-  columns.length = 0;
+  columns.length = length;
+  dropEvents(columns, count);
+}
+
+function sorted(columns: EventColumns): EventColumns {
+  const order = new TimeOrder();
+  for (let i = 0; i < columns.length; i++) order.add(columns.timeNs[i]!, i);
+  order.sort(Number.POSITIVE_INFINITY);
+  return copyEvents(columns, columns.capacity, order.values);
 }
 
 function rowsOf(threads: readonly Thread[], by: Grouping) {

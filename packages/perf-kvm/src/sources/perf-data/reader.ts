@@ -31,12 +31,18 @@ export interface RecordBatch {
   readonly length: number;
 }
 
+/** Records as the file has them: those of one CPU in the order of their times, one CPU after the other. */
+export interface FileBatch extends RecordBatch {
+  /** A round ends behind them. */
+  readonly endsRound: boolean;
+}
+
 export interface ReaderOptions {
   /** How many bytes of records may wait for their order; 128 MiB. */
   readonly windowBytes?: number;
 }
 
-const FIRST_WINDOW_BYTES = 4 * 2 ** 20;
+const FIRST_WINDOW_BYTES = 2 ** 20;
 const WINDOW_BYTES = 128 * 2 ** 20;
 /** The window is made so free that the next read has this much room. */
 const READ_BYTES = 256 * 1024;
@@ -108,7 +114,21 @@ export class PerfDataReader {
     return this.#baseHigh < 0 ? 0n : BigInt(this.#baseHigh) * 2n ** 32n + BigInt(this.#baseLow);
   }
 
-  /** All records of the kernel. Throws PerfDataError. */
+  /** All records of the kernel, as the file has them: for what needs no order, or makes its own. Throws PerfDataError. */
+  *fileBatches(): Generator<FileBatch, void, void> {
+    for (;;) {
+      const endsRound = this.#scan() === "round";
+      const { times, values, length } = this.#order;
+      if (length > 0 || endsRound) {
+        yield { bytes: this.#bytes, view: this.#view, offsets: values, timesNs: times, length, endsRound };
+        this.#order.drop(length);
+      }
+      if (!endsRound && !this.#fill()) break;
+    }
+    this.#checkEnd();
+  }
+
+  /** All records of the kernel, in the order of their times. Throws PerfDataError. */
   *batches(): Generator<RecordBatch, void, void> {
     for (;;) {
       if (this.#scan() === "round") {
@@ -116,16 +136,23 @@ export class PerfDataReader {
         this.#roundLimit = this.#order.maximum;
         continue;
       }
-      if (!this.#makeRoom()) {
-        yield* this.#flush(Number.POSITIVE_INFINITY);
-        this.#makeRoom();
-      }
-      const count = this.#feed.fill(this.#bytes, this.#end, READ_BYTES);
-      if (count === 0) break;
-      this.#end += count;
+      if (!this.#makeRoom()) yield* this.#flush(Number.POSITIVE_INFINITY);
+      if (!this.#fill()) break;
     }
-    if (this.#at < this.#end && !this.isUnclosed) this.#fail("the file ends within a record");
+    this.#checkEnd();
     yield* this.#flush(Number.POSITIVE_INFINITY);
+  }
+
+  /** Reads on; false at the end. */
+  #fill(): boolean {
+    this.#makeRoom();
+    const count = this.#feed.fill(this.#bytes, this.#end, READ_BYTES);
+    this.#end += count;
+    return count > 0;
+  }
+
+  #checkEnd(): void {
+    if (this.#at < this.#end && !this.isUnclosed) this.#fail("the file ends within a record");
   }
 
   /** Which of `events.list` the sample at `at` of a batch belongs to. */

@@ -29,14 +29,7 @@ export class TimeOrder {
   /** Sorts what waits. Returns how many entries have a time of at most `limit`; they are the first ones. */
   sort(limit: number): number {
     if (this.#runs.length > 0) this.#mergeRuns();
-    let low = 0;
-    let high = this.length;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if (this.times[middle]! <= limit) low = middle + 1;
-      else high = middle;
-    }
-    return low;
+    return countUntil(this.times, this.length, limit);
   }
 
   /** Drops the first `count` entries, and takes `base` off the values of the others. */
@@ -98,4 +91,16 @@ export class TimeOrder {
       outValues[at] = values[source]!;
     }
   }
+}
+
+/** How many of the first `length` times, which ascend, are at most `limit`. */
+export function countUntil(times: Float64Array, length: number, limit: number): number {
+  let low = 0;
+  let high = length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    if (times[middle]! <= limit) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }
