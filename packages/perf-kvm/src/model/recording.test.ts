@@ -1,15 +1,16 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import fc from "fast-check";
 import { afterAll, expect, it } from "vitest";
 import { PerfDataReader } from "../sources/perf-data/reader.js";
-import { type Happening, write } from "../sources/perf-data/testing.js";
+import { type Happening, ROUND, write } from "../sources/perf-data/testing.js";
 import { type Grouping, RecordingTally } from "./recording.js";
 
 const folder = mkdtempSync(join(tmpdir(), "recording-test-"));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-function report(happenings: readonly Happening[], by: Grouping = "detail") {
+function report(happenings: readonly (Happening | typeof ROUND)[], by: Grouping = "detail") {
   const path = join(folder, "perf.data");
   write(path, happenings);
   const reader = PerfDataReader.open(path);
@@ -80,3 +81,50 @@ it("stays within its memory when a file claims thousands of vCPUs and reasons", 
   expect(rows.find(({ reason }) => reason === "OTHER")!.count).toBeGreaterThan(0);
   expect(notes.join()).toMatch(/more than 2048 threads: \d+ events are not counted/);
 });
+
+it("counts as if all had been sorted, whatever CPUs the threads were on", () => {
+  const event = fc.record({
+    isEntry: fc.boolean(),
+    tid: fc.integer({ min: 1, max: 3 }),
+    cpu: fc.nat(2),
+    gap: fc.integer({ min: 1, max: 50 }),
+  });
+  fc.assert(
+    fc.property(fc.array(event, { maxLength: 120 }), fc.integer({ min: 1, max: 40 }), (events, roundLength) => {
+      let ns = 1000;
+      const inOrder = events.map(({ isEntry, tid, cpu, gap }) => {
+        ns += gap;
+        return { ...(isEntry ? entry(ns, tid) : exit(ns, tid)), cpu };
+      });
+      // As perf drains its rings: a round at a time, one CPU after the other.
+      const inFile: (Happening | typeof ROUND)[] = [];
+      for (let from = 0; from < inOrder.length; from += roundLength) {
+        const round = inOrder.slice(from, from + roundLength);
+        for (const cpu of [2, 0, 1]) inFile.push(...round.filter((each) => each.cpu === cpu));
+        inFile.push(ROUND);
+      }
+      const [row] = report(inFile).rows;
+      const times = naive(inOrder);
+      expect(row?.count ?? 0).toBe(times.length);
+      if (times.length > 0) expect([row!.minNs, row!.maxNs]).toEqual([Math.min(...times), Math.max(...times)]);
+    }),
+    { numRuns: 150 },
+  );
+});
+
+/** Times away, by the definition. */
+function naive(events: readonly Happening[]): number[] {
+  const times: number[] = [];
+  for (const tid of [1, 2, 3]) {
+    let exitNs: number | undefined;
+    let hasEntered = false;
+    for (const { event, ns } of events.filter((each) => each.tid === tid)) {
+      if (event === "kvm_entry") {
+        if (exitNs !== undefined) times.push(ns - exitNs);
+        exitNs = undefined;
+        hasEntered = true;
+      } else if (hasEntered) exitNs = ns;
+    }
+  }
+  return times;
+}

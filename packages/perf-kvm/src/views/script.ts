@@ -5,16 +5,15 @@
 import { PERF_RECORD_SAMPLE } from "@tools-kvm/kvm-binding/uapi";
 import { ThreadNames } from "../model/threads.js";
 import type { PerfDataReader, RecordBatch } from "../sources/perf-data/reader.js";
-import { TextBuffer } from "./text-buffer.js";
+import { type Piece, piece, TextBuffer } from "./text-buffer.js";
 import { TraceFields } from "./trace-fields.js";
 
-const ascii = (text: string): Uint8Array => Uint8Array.from(text, (letter) => letter.charCodeAt(0));
 const NEWLINE = 10;
-const OPEN = ascii("[");
-const CLOSE = ascii("] ");
-const DOT = ascii(".");
-const PERIOD = ascii(" period=");
-const IP = ascii(" ip=0x");
+const OPEN = piece("[");
+const CLOSE = piece("] ");
+const DOT = piece(".");
+const PERIOD = piece(" period=");
+const IP = piece(" ip=0x");
 const SECOND_NS = 1e9;
 /** perf's column widths. */
 const NAME_WIDTH = 16;
@@ -25,7 +24,7 @@ const MOST_HEADS = 65_536;
 
 interface EventText {
   /** `: EVENT:`, the event right-aligned. */
-  readonly title: Uint8Array;
+  readonly title: Piece;
   readonly fields: TraceFields | undefined;
 }
 
@@ -34,14 +33,14 @@ export class ScriptPrinter {
   readonly #write: (bytes: Uint8Array) => void;
   readonly #out = new TextBuffer();
   readonly #names = new ThreadNames();
-  readonly #heads = new Map<number, Uint8Array>();
+  readonly #heads = new Map<number, Piece>();
   #events: EventText[] = [];
   #lastTid = -1;
-  #lastHead: Uint8Array = ascii("");
+  #lastHead: Piece = piece("");
   #baseSeconds = 0;
   #baseNs = 0;
   #seconds = Number.NaN;
-  #secondsText: Uint8Array = ascii("");
+  #secondsText: Piece = piece("");
 
   /** `write` gets whole lines, in bytes that it must not keep. */
   constructor(reader: PerfDataReader, write: (bytes: Uint8Array) => void) {
@@ -110,12 +109,12 @@ export class ScriptPrinter {
     out.byte(NEWLINE);
   }
 
-  #headOf(tid: number): Uint8Array {
+  #headOf(tid: number): Piece {
     if (tid === this.#lastTid) return this.#lastHead;
     let head = this.#heads.get(tid);
     if (head === undefined) {
       if (this.#heads.size >= MOST_HEADS) this.#heads.clear();
-      head = ascii(`${this.#names.of(tid).padStart(NAME_WIDTH)} ${String(tid | 0).padStart(TID_WIDTH)} `);
+      head = piece(`${this.#names.of(tid).padStart(NAME_WIDTH)} ${String(tid | 0).padStart(TID_WIDTH)} `);
       this.#heads.set(tid, head);
     }
     this.#lastTid = tid;
@@ -128,7 +127,7 @@ export class ScriptPrinter {
     const seconds = Math.floor(ns / SECOND_NS);
     if (seconds !== this.#seconds) {
       this.#seconds = seconds;
-      this.#secondsText = ascii(String(this.#baseSeconds + seconds).padStart(SECONDS_WIDTH));
+      this.#secondsText = piece(String(this.#baseSeconds + seconds).padStart(SECONDS_WIDTH));
     }
     this.#out.piece(this.#secondsText);
     this.#out.piece(DOT);
@@ -141,7 +140,7 @@ export class ScriptPrinter {
     this.#events = events.list.map(({ name, attr }) => {
       const format = features.formats?.get(Number(attr.config));
       const fields = format === undefined ? undefined : new TraceFields(format.name, format.text);
-      return { title: ascii(`: ${name.padStart(width)}:`), fields };
+      return { title: piece(`: ${name.padStart(width)}:`), fields };
     });
   }
 }

@@ -1,17 +1,16 @@
 /** How the fields of a tracepoint are printed: by what its format says of their types (trace/events.rst). */
 import { hardwareExitName, ISA, userspaceExitName } from "../exits/names.js";
-import type { TextBuffer } from "./text-buffer.js";
+import { type Piece, piece, type TextBuffer } from "./text-buffer.js";
 
 const SPACE = 32;
 const MINUS = 45;
-const ascii = (text: string): Uint8Array => Uint8Array.from(text, (letter) => letter.charCodeAt(0));
-const HEX_PREFIX = ascii("0x");
+const HEX_PREFIX = piece("0x");
 
 type Kind = "unsigned" | "signed" | "hex" | "chars" | "text" | "bytes" | "exit reason" | "userspace reason";
 
 interface Field {
   /** ` name=`. */
-  readonly label: Uint8Array;
+  readonly label: Piece;
   readonly kind: Kind;
   readonly offset: number;
   readonly sizeBytes: number;
@@ -27,7 +26,7 @@ const LONGEST_BYTES = 64;
 export class TraceFields {
   readonly #fields: readonly Field[];
   readonly #isaOffset: number;
-  readonly #reasons = new Map<number, Uint8Array>();
+  readonly #reasons = new Map<number, Piece>();
 
   /** `text` is the format's; `name` the event's (kvm_exit). Fields that all events have are left out. */
   constructor(name: string, text: string) {
@@ -72,20 +71,20 @@ export class TraceFields {
     }
   }
 
-  #exitReason(view: DataView, raw: number, end: number, reason: number): Uint8Array {
+  #exitReason(view: DataView, raw: number, end: number, reason: number): Piece {
     const hasIsa = this.#isaOffset >= 0 && raw + this.#isaOffset + 4 <= end;
     const isa = hasIsa ? view.getUint32(raw + this.#isaOffset, true) : ISA.VMX;
     return this.#named(reason * 4 + (isa & 3), () => hardwareExitName(isa, reason));
   }
 
-  #userspaceReason(reason: number): Uint8Array {
+  #userspaceReason(reason: number): Piece {
     return this.#named(reason, () => userspaceExitName(reason));
   }
 
-  #named(key: number, name: () => string): Uint8Array {
+  #named(key: number, name: () => string): Piece {
     let bytes = this.#reasons.get(key);
     if (bytes === undefined) {
-      bytes = ascii(name());
+      bytes = piece(name());
       // A file may claim any reason.
       if (this.#reasons.size < 4096) this.#reasons.set(key, bytes);
     }
@@ -108,7 +107,7 @@ function fieldOf(event: string, line: string): Field | undefined {
   const sizeBytes = Number(size);
   if (name.startsWith("common_") || sizeBytes === 0) return undefined;
   const kind = kindOf(event, type, name, array !== undefined, sizeBytes, sign === "1");
-  return { label: ascii(` ${name}=`), kind, offset: Number(offset), sizeBytes };
+  return { label: piece(` ${name}=`), kind, offset: Number(offset), sizeBytes };
 }
 
 function kindOf(
@@ -136,7 +135,7 @@ function unsigned(view: DataView, at: number, sizeBytes: number): number {
 function signed(out: TextBuffer, view: DataView, at: number, sizeBytes: number): void {
   if (sizeBytes === 8) {
     const value = view.getBigInt64(at, true);
-    out.piece(ascii(value.toString()));
+    out.piece(piece(value.toString()));
     return;
   }
   const value =

@@ -6,7 +6,7 @@ import { exitRecording } from "../exit-recording.js";
 import { which } from "../find-program.js";
 
 const PERF_KVM = fileURLToPath(new URL("../../../packages/perf-kvm/bin/perf-kvm.js", import.meta.url));
-const PAIRS = { full: 1_000_000, quick: 100_000 };
+const PAIRS = { full: 1_000_000, quick: 500_000 };
 
 export const perfKvm: Bench = {
   name: "perf-kvm",
