@@ -29,7 +29,7 @@ export class ThreadNames {
 
   /** The name of a thread; `:TID`, as perf has it, when nobody has told. */
   of(tid: number): string {
-    return this.#names.get(tid) ?? `:${tid}`;
+    return this.#names.get(tid) ?? `:${tid | 0}`;
   }
 
   #set(tid: number, name: string): void {
