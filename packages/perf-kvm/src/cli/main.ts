@@ -9,7 +9,10 @@ function program(): Command {
     .helpCommand(false)
     .exitOverride()
     .configureOutput({ outputError: (text, write) => write(`perf-kvm: ${oneLine(text)}`) })
-    .addHelpText("after", "\nExamples:\n  perf-kvm top\n  perf-kvm top --vm demo --json --duration 10");
+    .addHelpText(
+      "after",
+      "\nExamples:\n  perf-kvm top\n  perf-kvm top --vm demo --json --duration 10\n  perf-kvm explain npf",
+    );
 
   perfKvm
     .command("top")
@@ -35,6 +38,27 @@ Examples:
     )
     .action(async (options) => {
       process.exitCode = await (await import("./top.js")).top(options);
+    });
+
+  perfKvm
+    .command("explain")
+    .description("what an exit reason means, what usually causes it, and what to try")
+    .argument("[reason]", "name (npf, SVM_EXIT_NPF, EPT_VIOLATION, KVM_EXIT_IO) or number; without one, all are listed")
+    .option("--json", "an array with one object a reason")
+    .addHelpText(
+      "after",
+      `
+A name that both processors use (cpuid), or a number, shows every reason of that name or number. A list that is read
+by a program has its fields apart by tabs: kind, number, name, gist.
+
+Examples:
+  perf-kvm explain EPT_VIOLATION
+  perf-kvm explain 0x400
+  perf-kvm explain | grep -i mmio
+  complete -W "$(perf-kvm explain | cut -f3)" perf-kvm`,
+    )
+    .action(async (reason, options) => {
+      process.exitCode = (await import("./explain.js")).explain(reason, options);
     });
 
   return perfKvm;
