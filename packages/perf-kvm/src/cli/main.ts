@@ -41,6 +41,24 @@ Examples:
     });
 
   perfKvm
+    .command("list")
+    .description("the VMs on this host, whoever runs them, and what can be seen of each")
+    .option("--json", "one object with all, vCPU by vCPU")
+    .addHelpText(
+      "after",
+      `
+SEEN BY names the sources that \`top\` and \`stat\` have for a VM: the exit ledger that vmm keeps, KVM's counters, the
+kernel's tracepoints. VCPU THREADS are vCPU:thread; ? is a vCPU whose thread nothing tells.
+
+Examples:
+  perf-kvm list
+  perf-kvm list --json | jq -r '.machines[] | [.pid, .name, .vmm] | @tsv'`,
+    )
+    .action(async (options) => {
+      process.exitCode = (await import("./list.js")).list(options);
+    });
+
+  perfKvm
     .command("explain")
     .description("what an exit reason means, what usually causes it, and what to try")
     .argument("[reason]", "name (npf, SVM_EXIT_NPF, EPT_VIOLATION, KVM_EXIT_IO) or number; without one, all are listed")

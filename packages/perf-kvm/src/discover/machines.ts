@@ -2,8 +2,9 @@
  * The VMs on this host, whoever runs them: processes that hold a KVM VM, found by their descriptors under /proc. A
  * machine that keeps an exit ledger tells its name and its vCPU threads there.
  */
-import { readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { ExitLedger } from "@tools-kvm/kvm-binding";
+import { entriesOf, linkOf, printable, threadName } from "./proc.js";
+import { vcpuOfName } from "./vcpu-threads.js";
 
 export interface FoundMachine {
   readonly pid: number;
@@ -31,7 +32,7 @@ export function vcpusOf(pid: number, proc = "/proc"): number[] | undefined {
 
 /** Every process on the host, in ascending order. */
 export function processes(proc = "/proc"): number[] {
-  return entries(proc)
+  return (entriesOf(proc) ?? [])
     .filter((name) => /^\d+$/.test(name))
     .map(Number)
     .sort((a, b) => a - b);
@@ -42,7 +43,7 @@ export function openMachine(pid: number): FoundMachine | undefined {
   const vcpuIds = vcpusOf(pid);
   if (vcpuIds === undefined) return undefined;
   const ledger = openLedger(pid);
-  return { pid, name: ledger?.snapshot().machineName || comm(pid), vcpuIds, ledger };
+  return { pid, name: printable(ledger?.snapshot().machineName || threadName(pid)), vcpuIds, ledger };
 }
 
 function openLedger(pid: number): ExitLedger | undefined {
@@ -56,44 +57,17 @@ function openLedger(pid: number): ExitLedger | undefined {
   }
 }
 
-const QEMU_VCPU_THREAD = /^CPU \d+\/KVM$/;
-
 /**
  * The threads that may run vCPUs: the ledger's own, or those that a VMM has named so, or, when nobody says, all.
  */
 export function vcpuThreads({ pid, ledger }: FoundMachine): number[] {
   const known = ledger?.snapshot().vcpus.flatMap(({ tid }) => (tid === 0 ? [] : [tid]));
   if (known !== undefined && known.length > 0) return known;
-  const all = entries(`/proc/${pid}/task`).map(Number);
-  const named = all.filter((tid) => QEMU_VCPU_THREAD.test(comm(pid, tid)));
+  const all = (entriesOf(`/proc/${pid}/task`) ?? []).map(Number);
+  const named = all.filter((tid) => vcpuOfName(threadName(pid, tid)) !== undefined);
   return named.length > 0 ? named : all;
 }
 
-/** The name of a thread, which anybody may choose: without what would steer a terminal. */
-function comm(pid: number, tid = pid): string {
-  try {
-    return readFileSync(`/proc/${pid}/task/${tid}/comm`, "utf8")
-      .trimEnd()
-      .replace(/[^\x20-\x7e]/g, "?");
-  } catch {
-    return "";
-  }
-}
-
-function entries(folder: string): string[] {
-  try {
-    return readdirSync(folder);
-  } catch {
-    return [];
-  }
-}
-
 function links(folder: string): string[] {
-  return entries(folder).flatMap((name) => {
-    try {
-      return [readlinkSync(`${folder}/${name}`)];
-    } catch {
-      return [];
-    }
-  });
+  return (entriesOf(folder) ?? []).flatMap((name) => linkOf(`${folder}/${name}`) ?? []);
 }
