@@ -59,6 +59,23 @@ Examples:
     });
 
   perfKvm
+    .command("doctor")
+    .description("what this host lets the profiler see, and what mends the rest")
+    .option("--json", "one object with all findings")
+    .addHelpText(
+      "after",
+      `
+It runs a guest of a few bytes to see which tracepoints fire. The status is 0 when \`top\` can trace here, 1 when not.
+
+Examples:
+  perf-kvm doctor
+  perf-kvm doctor --json | jq -r '.findings[] | select(.verdict != "ok") | .mend'`,
+    )
+    .action(async (options) => {
+      process.exitCode = (await import("./doctor.js")).doctor(options);
+    });
+
+  perfKvm
     .command("explain")
     .description("what an exit reason means, what usually causes it, and what to try")
     .argument("[reason]", "name (npf, SVM_EXIT_NPF, EPT_VIOLATION, KVM_EXIT_IO) or number; without one, all are listed")
