@@ -4,7 +4,7 @@ import { readdirSync } from "node:fs";
 import { hasKvm, NEEDS_KVM, PERF_KVM, Scratch } from "tools-testing";
 import { afterAll, describe, expect, it, vi } from "vitest";
 import type { Inventory, ListedMachine } from "../discover/inventory.js";
-import { linkOf } from "../discover/proc.js";
+import { vcpuDescriptorsOf } from "../discover/machines.js";
 import { matchVcpus, threadsOf } from "../discover/vcpu-threads.js";
 
 vi.setConfig({ testTimeout: 60_000 });
@@ -61,7 +61,7 @@ describe.skipIf(!hasKvm)(`perf-kvm list${NEEDS_KVM}`, { concurrent: true }, () =
     const { vcpus } = named(await inventory(), "halted")!;
     // All vCPUs wait for something to do: in KVM_RUN, once they have settled there.
     const found = await eventually(async () => {
-      const matched = matchVcpus(pid, vcpuDescriptors(pid), threadsOf(pid), new Map());
+      const matched = matchVcpus(pid, vcpuDescriptorsOf(pid), threadsOf(pid), new Map());
       return matched.every(({ tid }) => tid !== null) ? matched : undefined;
     });
     expect(found.map(({ id, tid }) => ({ id, tid }))).toEqual(vcpus.map(({ id, tid }) => ({ id, tid })));
@@ -98,12 +98,3 @@ describe.skipIf(!hasKvm)(`perf-kvm list${NEEDS_KVM}`, { concurrent: true }, () =
     expect(notes[0]).toMatch(/^VMs of other users .*; run it as root$/);
   });
 });
-
-function vcpuDescriptors(pid: number): { fd: number; id: number }[] {
-  return readdirSync(`/proc/${pid}/fd`)
-    .flatMap((name) => {
-      const id = /^anon_inode:kvm-vcpu:(\d+)$/.exec(linkOf(`/proc/${pid}/fd/${name}`) ?? "")?.[1];
-      return id === undefined ? [] : [{ fd: Number(name), id: Number(id) }];
-    })
-    .sort((a, b) => a.id - b.id);
-}

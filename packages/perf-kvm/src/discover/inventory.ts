@@ -2,10 +2,9 @@
 import { statSync } from "node:fs";
 import { StatsFd } from "@tools-kvm/kvm-binding";
 import { type HostView, lookAtHost } from "../sources/host.js";
-import { openMachine, processes } from "./machines.js";
-import { entriesOf, linkOf, printable, textOf, threadName } from "./proc.js";
+import { openMachine, processes, vcpuDescriptorsOf } from "./machines.js";
+import { entriesOf, linkOf, textOf, threadName } from "./proc.js";
 import { matchVcpus, threadsOf, type VcpuThread } from "./vcpu-threads.js";
-import { vmmFacts } from "./vmm.js";
 
 /** Whether a source of figures can be used, and in words what it shows or why not. */
 export interface Sight {
@@ -74,32 +73,22 @@ function notes(host: HostView, hidden: readonly HiddenProcess[]): string[] {
   return [seen, ...host.notes];
 }
 
-const VCPU = /^anon_inode:kvm-vcpu:(\d+)$/;
-
 function listed(pid: number, host: HostView): ListedMachine | undefined {
   const machine = openMachine(pid);
   if (machine === undefined) return undefined;
   const { ledger } = machine;
   try {
-    const descriptors = descriptorsOf(pid);
-    const vcpus = descriptors
-      .flatMap(({ fd, target }) => {
-        const id = VCPU.exec(target)?.[1];
-        return id === undefined ? [] : [{ fd, id: Number(id) }];
-      })
-      .sort((a, b) => a.id - b.id || a.fd - b.fd);
     const known = new Map(
       (ledger?.snapshot().vcpus ?? []).flatMap(({ id, tid }): [number, number][] => (tid === 0 ? [] : [[id, tid]])),
     );
     const threads = threadsOf(pid);
-    const { vmm, name, memoryBytes } = vmmFacts(linkOf(`/proc/${pid}/exe`), textOf(`/proc/${pid}/cmdline`) ?? "");
     return {
       pid,
-      name: printable(ledger === undefined ? (name ?? machine.name) : machine.name),
-      vmm: ledger === undefined ? vmm : "vmm",
-      vcpus: matchVcpus(pid, vcpus, threads, known),
+      name: machine.name,
+      vmm: machine.vmm,
+      vcpus: matchVcpus(pid, vcpuDescriptorsOf(pid), threads, known),
       threads: threads.length,
-      memoryBytes: memoryFilesBytes(pid, descriptors) ?? memoryBytes ?? null,
+      memoryBytes: memoryFilesBytes(pid, descriptorsOf(pid)) ?? machine.memoryBytes ?? null,
       residentBytes: residentBytes(pid),
       ledger: ledgerSight(pid, ledger !== undefined),
       stats: statsSight(pid),

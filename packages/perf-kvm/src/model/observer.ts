@@ -6,11 +6,12 @@ import { monotonicNs } from "@tools-kvm/kvm-binding";
 import { type FoundMachine, openMachine, processes, vcpusOf, vcpuThreads } from "../discover/machines.js";
 import { type HostView, lookAtHost } from "../sources/host.js";
 import { LedgerSource } from "../sources/ledger.js";
-import type { ExitSource, SourceRow } from "../sources/source.js";
+import type { ExitSource } from "../sources/source.js";
 import { StatsSource } from "../sources/stats.js";
 import { HARDWARE_EVENTS, TracepointSource, USERSPACE_EVENTS } from "../sources/tracepoints.js";
 import { Accumulator } from "./accumulator.js";
-import type { ExitRow, MachineInfo, Report, RowSource } from "./report.js";
+import { exitRows } from "./exit-rows.js";
+import type { MachineInfo, Report } from "./report.js";
 
 export const SOURCE_NAMES = ["tracepoints", "ledger", "stats"] as const;
 export type SourceName = (typeof SOURCE_NAMES)[number];
@@ -18,14 +19,16 @@ export type SourceName = (typeof SOURCE_NAMES)[number];
 export interface ObserverOptions {
   /** Only this machine: its name or the number of its process. */
   readonly vm?: string;
+  /** Only these vCPUs, by number. */
+  readonly vcpus?: readonly number[];
   /** Only these sources; when left out, what tells most at the least cost to the guest. */
   readonly sources?: readonly SourceName[];
 }
 
 /** What has been seen of a machine so far; it outlives the machine. */
 interface Totals {
-  readonly machine: FoundMachine;
-  readonly info: MachineInfo;
+  machine: FoundMachine;
+  info: MachineInfo;
   readonly rows: Accumulator;
   readonly counters: Record<string, number>;
 }
@@ -63,14 +66,18 @@ export class Observer {
   rescan(): void {
     const now = new Set(processes());
     for (const [pid, watched] of this.#watched) {
-      if (now.has(pid) && vcpusOf(pid) !== undefined) continue;
+      const vcpus = now.has(pid) ? vcpusOf(pid) : undefined;
+      // One that was found while it was still being built is looked at anew.
+      if (vcpus?.length === watched.machine.vcpuIds.length || (vcpus !== undefined && watched.ledger !== undefined))
+        continue;
+      watched.tracepoints?.follow([]);
       // What it did last is still in its rings and its ledger: the next report has it.
       this.#ended.push(watched);
       this.#watched.delete(pid);
     }
     for (const pid of now) {
       const known = this.#watched.get(pid);
-      if (known !== undefined) known.tracepoints?.follow(vcpuThreads(known.machine));
+      if (known !== undefined) known.tracepoints?.follow(vcpuThreads(known.machine, this.#options.vcpus));
       else if (pid !== process.pid) this.#tryWatch(pid);
     }
   }
@@ -154,16 +161,23 @@ export class Observer {
       machine.ledger?.close();
       return;
     }
-    this.#watched.set(pid, this.#watch(machine));
+    const watched = this.#watch(machine);
+    this.#watched.set(pid, watched);
+    const totals = this.#totals.get(pid);
+    if (totals !== undefined) Object.assign(totals, { machine, info: machineInfo(watched) });
   }
 
   #watch(machine: FoundMachine): Watched {
-    const ledger = machine.ledger !== undefined && this.#wants("ledger") ? new LedgerSource(machine.ledger) : undefined;
+    const { vcpus } = this.#options;
+    const ledger =
+      machine.ledger !== undefined && this.#wants("ledger")
+        ? new LedgerSource(machine.ledger, { sinceNs: this.#startedNs, vcpus })
+        : undefined;
     return {
       machine,
       ledger,
       tracepoints: this.#openTracepoints(machine, ledger !== undefined),
-      stats: this.#wants("stats") ? StatsSource.open(machine.pid) : undefined,
+      stats: this.#wants("stats") ? StatsSource.open(machine.pid, vcpus) : undefined,
     };
   }
 
@@ -181,7 +195,7 @@ export class Observer {
     if (tracepoints === "userspace" && hasLedger && this.#options.sources === undefined) return undefined;
     try {
       const source = new TracepointSource(tracepoints === "hardware" ? HARDWARE_EVENTS : USERSPACE_EVENTS);
-      source.follow(vcpuThreads(machine));
+      source.follow(vcpuThreads(machine, this.#options.vcpus));
       return source;
     } catch (error) {
       this.#refused.add(`tracepoints of ${machine.name}: ${(error as Error).message}`);
@@ -209,33 +223,6 @@ function machineInfo({ machine, tracepoints, ledger, stats }: Watched): MachineI
 
 function sourcesOf({ tracepoints, ledger }: Watched): ExitSource[] {
   return [tracepoints, ledger].filter((source) => source !== undefined);
-}
-
-function exitRows(rows: readonly SourceRow[], machine: FoundMachine, seconds: number): ExitRow[] {
-  const spentNs = new Map<RowSource, number>();
-  for (const row of rows) spentNs.set(row.source, (spentNs.get(row.source) ?? 0) + (row.spentNs ?? 0));
-  return rows.map((row) => exitRow(row, machine, seconds, spentNs.get(row.source)!));
-}
-
-function exitRow(row: SourceRow, { name, pid }: FoundMachine, seconds: number, allNs: number): ExitRow {
-  const { away, handler } = row;
-  return {
-    machine: name,
-    pid,
-    source: row.source,
-    reason: row.reason,
-    detail: row.detail,
-    count: row.count,
-    rate: row.count / seconds,
-    share: row.spentNs === undefined || allNs === 0 ? null : row.spentNs / allNs,
-    avgNs: away?.avgNs ?? null,
-    minNs: away?.minNs ?? null,
-    maxNs: away?.maxNs ?? null,
-    p99Ns: away?.percentileNs(99) ?? null,
-    device: row.device ?? null,
-    handlerAvgNs: handler?.avgNs ?? null,
-    handlerP99Ns: handler?.percentileNs(99) ?? null,
-  };
 }
 
 function addCounters(sums: Record<string, number>, counters: Readonly<Record<string, number>>): void {

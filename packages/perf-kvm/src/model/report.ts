@@ -15,6 +15,8 @@ export interface ExitRow {
   readonly reason: string;
   /** Port, address or MSR, with the direction: `0x3f8 out`; empty when the source does not say. */
   readonly detail: string;
+  /** The vCPU, in a report that tells vCPUs apart. */
+  readonly vcpu?: number;
   readonly count: number;
   /** Exits a second. */
   readonly rate: number;
@@ -24,10 +26,15 @@ export interface ExitRow {
   readonly avgNs: number | null;
   readonly minNs: number | null;
   readonly maxNs: number | null;
+  readonly p50Ns: number | null;
   readonly p99Ns: number | null;
   /** The VMM's device that answered, and how long the VMM took until it entered the guest again. Only `ledger` knows. */
   readonly device: string | null;
   readonly handlerAvgNs: number | null;
+  /** Within 0.8%: the ledger keeps a histogram. */
+  readonly handlerMinNs: number | null;
+  readonly handlerMaxNs: number | null;
+  readonly handlerP50Ns: number | null;
   readonly handlerP99Ns: number | null;
 }
 

@@ -1,4 +1,4 @@
-import { BUCKET_COUNT, bucketOf, percentileNs } from "@tools-kvm/kvm-binding";
+import { BUCKET_COUNT, bucketMiddleNs, bucketOf, percentileNs } from "@tools-kvm/kvm-binding";
 
 /** Times of one kind of exit: how many, how long together, the extremes, and a histogram (error at most 0.8%). */
 export class Stat {
@@ -32,6 +32,14 @@ export class Stat {
     this.minNs = Number.POSITIVE_INFINITY;
     this.maxNs = 0;
     this.histogram.fill(0);
+  }
+
+  /** The extremes as the histogram has them, for times that were counted into it elsewhere (within 0.8%). */
+  extremesFromHistogram(): void {
+    const first = this.histogram.findIndex((count) => count > 0);
+    if (first === -1) return;
+    this.minNs = bucketMiddleNs(first);
+    this.maxNs = bucketMiddleNs(this.histogram.findLastIndex((count) => count > 0));
   }
 
   get avgNs(): number {

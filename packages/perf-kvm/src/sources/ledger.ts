@@ -16,15 +16,22 @@ interface Totals {
 export class LedgerSource implements ExitSource {
   readonly name = "ledger";
   readonly #ledger: ExitLedger;
+  readonly #vcpus: readonly number[] | undefined;
   #before: Map<number, Totals>;
 
-  constructor(ledger: ExitLedger) {
+  /**
+   * Counts from now on, or from its beginning when the machine has been made after `sinceNs` (CLOCK_MONOTONIC).
+   * @param vcpus only these vCPUs; all when left out
+   */
+  constructor(ledger: ExitLedger, { sinceNs, vcpus }: { sinceNs?: number; vcpus?: readonly number[] } = {}) {
     this.#ledger = ledger;
-    this.#before = totals(ledger);
+    this.#vcpus = vcpus;
+    const isNew = sinceNs !== undefined && ledger.snapshot().createdNs >= sinceNs;
+    this.#before = isNew ? new Map() : totals(ledger, vcpus);
   }
 
   collect(): SourceRow[] {
-    const now = totals(this.#ledger);
+    const now = totals(this.#ledger, this.#vcpus);
     const rows = [...now].flatMap(([slot, after]): SourceRow[] => {
       const before = this.#before.get(slot);
       const count = after.count - (before?.count ?? 0);
@@ -43,9 +50,10 @@ export class LedgerSource implements ExitSource {
   }
 }
 
-function totals(ledger: ExitLedger): Map<number, Totals> {
+function totals(ledger: ExitLedger, wanted: readonly number[] | undefined): Map<number, Totals> {
   const bySlot = new Map<number, Totals>();
-  for (const { slots } of ledger.snapshot().vcpus) {
+  for (const { id, slots } of ledger.snapshot().vcpus) {
+    if (wanted !== undefined && !wanted.includes(id)) continue;
     for (const slot of slots) {
       const sum = bySlot.get(slot.slot);
       if (sum === undefined) {
@@ -72,6 +80,7 @@ function rowOf(after: Totals, before: Totals | undefined, count: number): Source
   after.handlerHistogram.forEach((total, bucket) => {
     handler.histogram[bucket] = total - (before?.handlerHistogram[bucket] ?? 0);
   });
+  handler.extremesFromHistogram();
   const direction =
     slot.direction === LedgerDirection.in ? " in" : slot.direction === LedgerDirection.out ? " out" : "";
   return {

@@ -8,6 +8,8 @@ export interface SourceRow {
   readonly source: RowSource;
   readonly reason: string;
   readonly detail: string;
+  /** The vCPU, where rows tell vCPUs apart. */
+  readonly vcpu?: number;
   readonly count: number;
   /** Time away from the guest; absent where the source cannot know it. */
   readonly away?: Stat;

@@ -10,6 +10,7 @@ import {
   type PerfRing,
 } from "@tools-kvm/kvm-binding";
 import { EventColumns, EventDecoder } from "../columns/events.js";
+import type { FollowedThread } from "../discover/machines.js";
 import { ExitTally } from "../model/exit-tally.js";
 import type { ExitSource, SourceRow } from "./source.js";
 import { kvmTraceFormat, type TraceFormat } from "./trace-format.js";
@@ -25,6 +26,7 @@ const BATCH_EVENTS = 8192;
 
 interface Thread {
   readonly tid: number;
+  vcpu: number | null;
   readonly events: readonly PerfEvent[];
   readonly ring: PerfRing;
   readonly tally: ExitTally;
@@ -38,6 +40,8 @@ export class TracepointSource implements ExitSource {
   readonly #columns = new EventColumns(BATCH_EVENTS);
   readonly #bytes = new Uint8Array(RING_PAGES * 4096);
   readonly #view = new DataView(this.#bytes.buffer);
+  /** Threads that are gone, with what they did since the last report. */
+  #retired: Thread[] = [];
   #lost = 0;
 
   /** Throws KvmError when this process may not trace (EACCES), or Error when tracefs has no such events. */
@@ -49,17 +53,22 @@ export class TracepointSource implements ExitSource {
   }
 
   /** Traces exactly these threads from now on. A thread that is gone by now is passed over. */
-  follow(tids: readonly number[]): void {
+  follow(threads: readonly FollowedThread[]): void {
+    const wanted = new Set(threads.map(({ tid }) => tid));
     for (const [tid, thread] of this.#threads) {
-      if (tids.includes(tid)) continue;
+      if (wanted.has(tid)) continue;
       this.#drain(thread);
       closeAll(thread.events);
       this.#threads.delete(tid);
+      this.#retired.push(thread);
     }
-    for (const tid of tids) {
-      if (this.#threads.has(tid)) continue;
-      const thread = this.#open(tid);
-      if (thread !== undefined) this.#threads.set(tid, thread);
+    for (const { tid, vcpu } of threads) {
+      const known = this.#threads.get(tid);
+      if (known !== undefined) known.vcpu ??= vcpu;
+      else {
+        const thread = this.#open(tid, vcpu);
+        if (thread !== undefined) this.#threads.set(tid, thread);
+      }
     }
   }
 
@@ -70,7 +79,8 @@ export class TracepointSource implements ExitSource {
 
   collect(): SourceRow[] {
     this.drain();
-    return ExitTally.rows([...this.#threads.values()].map(({ tally }) => tally));
+    const threads = [...this.#threads.values(), ...this.#retired.splice(0)];
+    return ExitTally.rows(threads.map(({ tally }) => tally));
   }
 
   takeLost(): number {
@@ -84,7 +94,7 @@ export class TracepointSource implements ExitSource {
     this.#threads.clear();
   }
 
-  #open(tid: number): Thread | undefined {
+  #open(tid: number, vcpu: number | null): Thread | undefined {
     const events: PerfEvent[] = [];
     try {
       for (const { id } of this.#formats) {
@@ -105,7 +115,7 @@ export class TracepointSource implements ExitSource {
       const ring = events[0]!.mapRing(RING_PAGES);
       for (const event of events.slice(1)) event.setOutput(events[0]!);
       for (const event of events) event.enable();
-      return { tid, events, ring, tally: new ExitTally() };
+      return { tid, vcpu, events, ring, tally: new ExitTally() };
     } catch (error) {
       closeAll(events);
       if ((error as { errnoName?: string }).errnoName === "ESRCH") return undefined;

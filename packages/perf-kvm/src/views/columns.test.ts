@@ -18,9 +18,13 @@ const ROW: ExitRow = {
   avgNs: null,
   minNs: null,
   maxNs: null,
+  p50Ns: null,
   p99Ns: null,
   device: "testdev-latch",
   handlerAvgNs: 321,
+  handlerMinNs: 300,
+  handlerMaxNs: 1000,
+  handlerP50Ns: 320,
   handlerP99Ns: 900,
 };
 
@@ -37,9 +41,13 @@ const row: fc.Arbitrary<ExitRow> = fc.record({
   avgNs: number,
   minNs: number,
   maxNs: number,
+  p50Ns: number,
   p99Ns: number,
   device: fc.oneof(fc.constant(null), fc.string()),
   handlerAvgNs: number,
+  handlerMinNs: number,
+  handlerMaxNs: number,
+  handlerP50Ns: number,
   handlerP99Ns: number,
 });
 

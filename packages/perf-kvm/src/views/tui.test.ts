@@ -12,8 +12,12 @@ function rowOf(reason: string, rate: number): ExitRow {
     avgNs: null,
     minNs: null,
     maxNs: null,
+    p50Ns: null,
     p99Ns: null,
     handlerAvgNs: null,
+    handlerMinNs: null,
+    handlerMaxNs: null,
+    handlerP50Ns: null,
     handlerP99Ns: null,
   };
   return { machine: "demo", pid: 1, source: "ledger", reason, detail: "", count: 1, rate, device: null, ...unknown };

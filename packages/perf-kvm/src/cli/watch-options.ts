@@ -1,0 +1,61 @@
+/** Options that `top` and `stat` share: which machines, which vCPUs, which sources. */
+import { Observer, SOURCE_NAMES, type SourceName } from "../model/observer.js";
+import { CliError } from "./errors.js";
+
+export interface WatchOptions {
+  readonly vm?: string;
+  readonly pid?: string;
+  readonly vcpu?: string;
+  readonly source?: string;
+  readonly filter?: string;
+}
+
+/** An observer of what the options name. Throws CliError when they are wrong or name a machine that is not there. */
+export function openObserver({ vm, pid, vcpu, source }: WatchOptions): Observer {
+  if (vm !== undefined && pid !== undefined)
+    throw new CliError("--vm and --pid are two ways to name one machine: give one");
+  if (pid !== undefined && !/^[1-9]\d{0,9}$/.test(pid)) throw new CliError(`--pid ${pid}: the number of a process`);
+  const [option, machine] = pid === undefined ? ["--vm", vm] : ["--pid", pid];
+  const vcpus = vcpu === undefined ? undefined : vcpuList(vcpu);
+  const observer = new Observer({ vm: machine, vcpus, sources: sources(source) });
+  if (machine === undefined || observer.size > 0) return observer;
+  observer.close();
+  const others = new Observer({ sources: ["ledger"] });
+  const names = others.collect().machines.map(({ name, pid }) => `${name} (pid ${pid})`);
+  others.close();
+  const there = names.length === 0 ? "none is running" : `there are ${names.join(", ")}`;
+  throw new CliError(`${option} ${machine}: no such machine; ${there}`);
+}
+
+const MAXIMUM_VCPU = 65_535;
+
+/** `0,2-3` as 0, 2 and 3. */
+function vcpuList(text: string): number[] {
+  const numbers = text.split(",").flatMap((part) => {
+    const [, first, last] = /^(\d{1,5})(?:-(\d{1,5}))?$/.exec(part) ?? [];
+    const [from, to] = [Number(first), Number(last ?? first)];
+    if (!(from <= to && to <= MAXIMUM_VCPU)) throw new CliError(`--vcpu ${text}: numbers of vCPUs, as in 0,2-3`);
+    return Array.from({ length: to - from + 1 }, (_, index) => from + index);
+  });
+  return [...new Set(numbers)];
+}
+
+function sources(list: string | undefined): SourceName[] | undefined {
+  return list?.split(",").map((word) => {
+    const name = SOURCE_NAMES.find((known) => known === word.trim());
+    if (name === undefined) throw new CliError(`--source ${list}: some of ${SOURCE_NAMES.join(", ")}`);
+    return name;
+  });
+}
+
+export function seconds(option: string, text: string): number {
+  const value = Number(text);
+  if (/^\d*\.?\d+$/.test(text) && value >= 0.05 && value <= 86_400) return value;
+  throw new CliError(`${option} ${text}: seconds, from 0.05 to 86400`);
+}
+
+export function wholeNumber(option: string, text: string, least: number, most: number, unit: string): number {
+  const value = Number(text);
+  if (/^\d{1,15}$/.test(text) && value >= least && value <= most) return value;
+  throw new CliError(`${option} ${text}: ${unit}, from ${least} to ${most}`);
+}
