@@ -43,8 +43,8 @@ export const SUITE: readonly SuiteEntry[] = [
     needsFiles: ["packages/kvm-binding/dist/index.js", "packages/kvm-binding/build/Release/kvm_binding.node"],
   },
   {
-    name: "perf-kvm's doctor and list on a real kvm-amd",
-    command: vitest("packages/perf-kvm", "src/cli/doctor.test.ts", "src/cli/list.test.ts"),
+    name: "perf-kvm's doctor, list and stat on a real kvm-amd",
+    command: vitest("packages/perf-kvm", "src/cli/doctor.test.ts", "src/cli/list.test.ts", "src/cli/stat.test.ts"),
     cwd: "packages/perf-kvm",
     timeoutMs: 10 * MINUTE_MS,
     cpus: 1,

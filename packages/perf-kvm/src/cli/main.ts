@@ -18,8 +18,11 @@ function program(): Command {
     .command("top")
     .description("live table of exits over all VMs of this host")
     .option("--vm <name|pid>", "only this machine")
+    .option("--pid <pid>", "only the machine of this process")
+    .option("--vcpu <list>", "only these vCPUs: 0,2-3")
     .option("--interval <seconds>", "time between two frames", "1")
     .option("--duration <seconds>", "end after this long and print the total")
+    .option("--filter <text>", "only rows with this text in reason, detail, device or machine")
     .option("--source <list>", "only these sources: tracepoints, ledger, stats (comma-separated)")
     .option("--json", "one JSON object a frame, one a line")
     .addHelpText(
@@ -38,6 +41,37 @@ Examples:
     )
     .action(async (options) => {
       process.exitCode = await (await import("./top.js")).top(options);
+    });
+
+  perfKvm
+    .command("stat")
+    .description("one table of exits at the end: of a stretch of time, or of the time that a command takes")
+    .argument("[command...]", "measure until it ends, and end with its status; after --")
+    .option("--vm <name|pid>", "only this machine")
+    .option("--pid <pid>", "only the machine of this process")
+    .option("--vcpu <list>", "only these vCPUs: 0,2-3")
+    .option("--source <list>", "only these sources: tracepoints, ledger, stats (comma-separated)")
+    .option("--filter <text>", "only rows with this text in reason, detail, device or machine")
+    .option("--duration <seconds>", "end after this long; else by Ctrl-C, or with the command")
+    .option("--interval-print <ms>", "print what happened in each such interval, too")
+    .option("--csv", "comma-separated values")
+    .option("--json", "one object a line; the total is the last")
+    .option("-o, --output <file>", "write to this file; else to stdout, with a command to stderr")
+    .addHelpText(
+      "after",
+      `
+TIME is the part of all time that this kind of exit accounts for. MIN to MAX are times away from the guest, from kvm_exit
+to kvm_entry, where OF says away; where it says handler, they are the VMM's own, from its exit ledger. Without a command
+the status is 0, with --duration over the command is ended by SIGTERM.
+
+Examples:
+  perf-kvm stat --vm demo --duration 10
+  perf-kvm stat --csv -o exits.csv -- sleep 5
+  perf-kvm stat -- vmm run --append "run=exits pio 100000; poweroff"
+  perf-kvm stat --json --interval-print 500 | jq -c 'select(.kind == "total") | .rows[]'`,
+    )
+    .action(async (command, options) => {
+      process.exitCode = await (await import("./stat.js")).stat(command, options);
     });
 
   perfKvm

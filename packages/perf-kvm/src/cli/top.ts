@@ -32,7 +32,7 @@ export async function top(options: TopOptions): Promise<number> {
     const view = await openView(options, durationMs !== undefined);
     try {
       const firstMs = view.quit === undefined ? undefined : FIRST_FRAME_MS;
-      await watch(observer, { intervalMs, firstMs, durationMs, until: view.quit }, (report) => view.show(report));
+      await watch(observer, { intervalMs, firstMs, durationMs, until: () => view.quit }, (report) => view.show(report));
       view.finish(observer.total());
     } finally {
       view.close();

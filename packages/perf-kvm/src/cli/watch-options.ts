@@ -10,15 +10,18 @@ export interface WatchOptions {
   readonly filter?: string;
 }
 
-/** An observer of what the options name. Throws CliError when they are wrong or name a machine that is not there. */
-export function openObserver({ vm, pid, vcpu, source }: WatchOptions): Observer {
+/**
+ * An observer of what the options name. Throws CliError when they are wrong or name a machine that is not there.
+ * @param mayCome the machine may still be to come
+ */
+export function openObserver({ vm, pid, vcpu, source }: WatchOptions, mayCome = false): Observer {
   if (vm !== undefined && pid !== undefined)
     throw new CliError("--vm and --pid are two ways to name one machine: give one");
   if (pid !== undefined && !/^[1-9]\d{0,9}$/.test(pid)) throw new CliError(`--pid ${pid}: the number of a process`);
   const [option, machine] = pid === undefined ? ["--vm", vm] : ["--pid", pid];
   const vcpus = vcpu === undefined ? undefined : vcpuList(vcpu);
   const observer = new Observer({ vm: machine, vcpus, sources: sources(source) });
-  if (machine === undefined || observer.size > 0) return observer;
+  if (machine === undefined || mayCome || observer.size > 0) return observer;
   observer.close();
   const others = new Observer({ sources: ["ledger"] });
   const names = others.collect().machines.map(({ name, pid }) => `${name} (pid ${pid})`);

@@ -17,8 +17,8 @@ export interface Rhythm {
   readonly count?: number;
   /** How often machines are looked for. */
   readonly rescanMs?: number;
-  /** Ends when this resolves. */
-  readonly until?: Promise<unknown>;
+  /** Called when all is ready, signals included; ends when what it gives resolves. */
+  readonly until?: () => Promise<unknown> | undefined;
   /** Called for a signal; true when the watch goes on nevertheless. */
   readonly onSignal?: (signal: NodeJS.Signals) => boolean;
 }
@@ -70,6 +70,6 @@ export function watch(observer: Observer, rhythm: Rhythm, show: (report: Report)
     if (firstMs !== undefined) timers.push(setTimeout(report, firstMs));
     if (durationMs !== undefined) timers.push(setTimeout(end, durationMs));
     for (const signal of SIGNALS) process.on(signal, onceOver);
-    until?.then(end, (error) => settle(() => reject(error)));
+    until?.()?.then(end, (error) => settle(() => reject(error)));
   });
 }

@@ -34,7 +34,7 @@ interface Totals {
 }
 
 interface Watched {
-  readonly machine: FoundMachine;
+  machine: FoundMachine;
   readonly tracepoints: TracepointSource | undefined;
   readonly ledger: LedgerSource | undefined;
   readonly stats: StatsSource | undefined;
@@ -67,9 +67,13 @@ export class Observer {
     const now = new Set(processes());
     for (const [pid, watched] of this.#watched) {
       const vcpus = now.has(pid) ? vcpusOf(pid) : undefined;
-      // One that was found while it was still being built is looked at anew.
-      if (vcpus?.length === watched.machine.vcpuIds.length || (vcpus !== undefined && watched.ledger !== undefined))
+      if (vcpus?.length === watched.machine.vcpuIds.length) continue;
+      if (vcpus !== undefined && watched.ledger !== undefined) {
+        watched.machine = { ...watched.machine, vcpuIds: vcpus };
+        this.#renew(watched);
         continue;
+      }
+      // It is gone, or it was found while it was still being built and is looked at anew.
       watched.tracepoints?.follow([]);
       // What it did last is still in its rings and its ledger: the next report has it.
       this.#ended.push(watched);
@@ -146,6 +150,12 @@ export class Observer {
     return totals;
   }
 
+  /** The total tells what is known of the machine last. */
+  #renew(watched: Watched): void {
+    const totals = this.#totals.get(watched.machine.pid);
+    if (totals !== undefined) Object.assign(totals, { machine: watched.machine, info: machineInfo(watched) });
+  }
+
   close(): void {
     for (const watched of [...this.#watched.values(), ...this.#ended]) closeWatched(watched);
     this.#watched.clear();
@@ -163,8 +173,7 @@ export class Observer {
     }
     const watched = this.#watch(machine);
     this.#watched.set(pid, watched);
-    const totals = this.#totals.get(pid);
-    if (totals !== undefined) Object.assign(totals, { machine, info: machineInfo(watched) });
+    this.#renew(watched);
   }
 
   #watch(machine: FoundMachine): Watched {
