@@ -42,6 +42,7 @@ function exitRow(
     handlerMaxNs: handler?.maxNs ?? null,
     handlerP50Ns: percentile(handler, 50),
     handlerP99Ns: percentile(handler, 99),
+    octaves: (away ?? handler)?.octaves() ?? null,
   };
 }
 

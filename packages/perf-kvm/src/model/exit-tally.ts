@@ -50,6 +50,20 @@ export class ExitTally {
     }
   }
 
+  /** All kinds of this thread together, since the last `rows`; one row a source that has any. */
+  sums(vcpu: number): SourceRow[] {
+    const away = new Stat();
+    for (const { stat } of this.#hardware.values()) away.merge(stat);
+    const row = { reason: "", detail: "", vcpu } as const;
+    const { count } = this.#userspace;
+    return [
+      ...(away.count === 0
+        ? []
+        : [{ ...row, source: "kvm_exit" as const, count: away.count, away, spentNs: away.sumNs }]),
+      ...(count === 0 ? [] : [{ ...row, source: "userspace" as const, count }]),
+    ];
+  }
+
   /** The kinds of several threads together, since the last call. Counting starts again. */
   static rows(tallies: readonly ExitTally[]): SourceRow[] {
     const hardware = new Map<string, SourceRow & { away: Stat }>();

@@ -6,11 +6,12 @@ import { monotonicNs } from "@tools-kvm/kvm-binding";
 import { type FoundMachine, openMachine, processes, vcpusOf, vcpuThreads } from "../discover/machines.js";
 import { type HostView, lookAtHost } from "../sources/host.js";
 import { LedgerSource } from "../sources/ledger.js";
-import type { ExitSource } from "../sources/source.js";
+import type { ExitSource, SourceRow } from "../sources/source.js";
 import { StatsSource } from "../sources/stats.js";
 import { HARDWARE_EVENTS, TracepointSource, USERSPACE_EVENTS } from "../sources/tracepoints.js";
 import { Accumulator } from "./accumulator.js";
 import { exitRows } from "./exit-rows.js";
+import { grouped } from "./groups.js";
 import type { MachineInfo, Report } from "./report.js";
 
 export const SOURCE_NAMES = ["tracepoints", "ledger", "stats"] as const;
@@ -30,6 +31,7 @@ interface Totals {
   machine: FoundMachine;
   info: MachineInfo;
   readonly rows: Accumulator;
+  readonly vcpus: Accumulator;
   readonly counters: Record<string, number>;
 }
 
@@ -101,14 +103,18 @@ export class Observer {
     const watched = [...this.#watched.values(), ...ended];
     const lost = watched.reduce((sum, { tracepoints }) => sum + (tracepoints?.takeLost() ?? 0), 0);
     this.#lost += lost;
+    const collected = watched.map((each): MachineRows => {
+      const rows = sourcesOf(each).flatMap((source) => source.collect());
+      const vcpus = sourcesOf(each).flatMap((source) => source.vcpus);
+      const totals = this.#totalsOf(each);
+      totals.rows.add(rows);
+      totals.vcpus.add(vcpus);
+      return { machine: each.machine, rows, vcpus };
+    });
     const report: Report = {
       seconds,
       machines: watched.map(machineInfo),
-      rows: watched.flatMap((each) => {
-        const rows = sourcesOf(each).flatMap((source) => source.collect());
-        this.#totalsOf(each).rows.add(rows);
-        return exitRows(rows, each.machine, seconds);
-      }),
+      ...rowsAndGroups(collected, seconds),
       stats: watched.flatMap((each) => {
         if (each.stats === undefined) return [];
         const counters = each.stats.collect();
@@ -129,7 +135,10 @@ export class Observer {
     return {
       seconds,
       machines: totals.map(({ info }) => info),
-      rows: totals.flatMap(({ machine, rows }) => exitRows(rows.rows, machine, seconds)),
+      ...rowsAndGroups(
+        totals.map(({ machine, rows, vcpus }) => ({ machine, rows: rows.rows, vcpus: vcpus.rows })),
+        seconds,
+      ),
       stats: totals.map(({ machine, counters }) => ({ machine: machine.name, pid: machine.pid, counters })),
       lost: this.#lost,
       notes: this.#notes(),
@@ -144,7 +153,7 @@ export class Observer {
     const { machine } = watched;
     let totals = this.#totals.get(machine.pid);
     if (totals === undefined) {
-      totals = { machine, info: machineInfo(watched), rows: new Accumulator(), counters: {} };
+      totals = { machine, info: machineInfo(watched), rows: new Accumulator(), vcpus: new Accumulator(), counters: {} };
       this.#totals.set(machine.pid, totals);
     }
     return totals;
@@ -232,6 +241,26 @@ function machineInfo({ machine, tracepoints, ledger, stats }: Watched): MachineI
 
 function sourcesOf({ tracepoints, ledger }: Watched): ExitSource[] {
   return [tracepoints, ledger].filter((source) => source !== undefined);
+}
+
+/** What the sources gave of one machine. */
+interface MachineRows {
+  readonly machine: FoundMachine;
+  readonly rows: readonly SourceRow[];
+  readonly vcpus: readonly SourceRow[];
+}
+
+function rowsAndGroups(machines: readonly MachineRows[], seconds: number): Pick<Report, "rows" | "groups"> {
+  const all = (rowsOf: (machine: MachineRows) => readonly SourceRow[]) =>
+    machines.flatMap((each) => exitRows(rowsOf(each), each.machine, seconds));
+  return {
+    rows: all(({ rows }) => rows),
+    groups: {
+      reason: all(({ rows }) => grouped(rows, "reason")),
+      vcpu: all(({ vcpus }) => vcpus),
+      vm: all(({ rows }) => grouped(rows, "vm")),
+    },
+  };
 }
 
 function addCounters(sums: Record<string, number>, counters: Readonly<Record<string, number>>): void {

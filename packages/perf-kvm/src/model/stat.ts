@@ -1,4 +1,9 @@
-import { BUCKET_COUNT, bucketMiddleNs, bucketOf, percentileNs } from "@tools-kvm/kvm-binding";
+import { BUCKET_COUNT, bucketLowNs, bucketMiddleNs, bucketOf, percentileNs } from "@tools-kvm/kvm-binding";
+
+/** The highest bit of each bucket's times. */
+const OCTAVES = Array.from({ length: BUCKET_COUNT }, (_, bucket) =>
+  Math.floor(Math.log2(Math.max(1, bucketLowNs(bucket)))),
+);
 
 /** Times of one kind of exit: how many, how long together, the extremes, and a histogram (error at most 0.8%). */
 export class Stat {
@@ -40,6 +45,18 @@ export class Stat {
     if (first === -1) return;
     this.minNs = bucketMiddleNs(first);
     this.maxNs = bucketMiddleNs(this.histogram.findLastIndex((count) => count > 0));
+  }
+
+  /** Counts by the highest bit of the time in nanoseconds; without zeros at the end. */
+  octaves(): number[] {
+    const counts: number[] = [];
+    this.histogram.forEach((count, bucket) => {
+      if (count === 0) return;
+      const octave = OCTAVES[bucket]!;
+      while (counts.length <= octave) counts.push(0);
+      counts[octave]! += count;
+    });
+    return counts;
   }
 
   get avgNs(): number {

@@ -24,6 +24,8 @@ export interface ExitSource {
   /** Short, for the list of what can be seen: `kvm_exit`, `ledger`. */
   readonly name: string;
   collect(): SourceRow[];
+  /** What `collect` gave last, by vCPU: a row each, without reason or detail. */
+  readonly vcpus: readonly SourceRow[];
   /** Records lost since the last call. */
   takeLost(): number;
   close(): void;

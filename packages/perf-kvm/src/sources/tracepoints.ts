@@ -42,6 +42,7 @@ export class TracepointSource implements ExitSource {
   readonly #view = new DataView(this.#bytes.buffer);
   /** Threads that are gone, with what they did since the last report. */
   #retired: Thread[] = [];
+  #vcpus: readonly SourceRow[] = [];
   #lost = 0;
 
   /** Throws KvmError when this process may not trace (EACCES), or Error when tracefs has no such events. */
@@ -80,7 +81,12 @@ export class TracepointSource implements ExitSource {
   collect(): SourceRow[] {
     this.drain();
     const threads = [...this.#threads.values(), ...this.#retired.splice(0)];
+    this.#vcpus = threads.flatMap(({ vcpu, tally }) => (vcpu === null ? [] : tally.sums(vcpu)));
     return ExitTally.rows(threads.map(({ tally }) => tally));
+  }
+
+  get vcpus(): readonly SourceRow[] {
+    return this.#vcpus;
   }
 
   takeLost(): number {

@@ -26,6 +26,7 @@ const ROW: ExitRow = {
   handlerMaxNs: 1000,
   handlerP50Ns: 320,
   handlerP99Ns: 900,
+  octaves: null,
 };
 
 const number = fc.oneof(fc.constant(null), fc.nat(), fc.double({ min: 0, max: 1e12, noNaN: true }));
@@ -49,6 +50,7 @@ const row: fc.Arbitrary<ExitRow> = fc.record({
   handlerMaxNs: number,
   handlerP50Ns: number,
   handlerP99Ns: number,
+  octaves: fc.oneof(fc.constant(null), fc.array(fc.nat(), { maxLength: 40 })),
 });
 
 describe("the exit table", () => {

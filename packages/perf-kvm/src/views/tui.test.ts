@@ -19,6 +19,7 @@ function rowOf(reason: string, rate: number): ExitRow {
     handlerMaxNs: null,
     handlerP50Ns: null,
     handlerP99Ns: null,
+    octaves: null,
   };
   return { machine: "demo", pid: 1, source: "ledger", reason, detail: "", count: 1, rate, device: null, ...unknown };
 }
