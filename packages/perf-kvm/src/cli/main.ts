@@ -22,13 +22,15 @@ function program(): Command {
     .option("--vcpu <list>", "only these vCPUs: 0,2-3")
     .option("--interval <seconds>", "time between two frames", "1")
     .option("--duration <seconds>", "end after this long and print the total")
+    .option("--count <n>", "end after this many reports")
     .option("--filter <text>", "only rows with this text in reason, detail, device or machine")
     .option("--source <list>", "only these sources: tracepoints, ledger, stats (comma-separated)")
     .option("--json", "one JSON object a frame, one a line")
     .addHelpText(
       "after",
       `
-Keys: q quit, < and > choose the column to sort by, f filter, p freeze, h help, arrows scroll.
+Keys: q quit, < and > choose the column to sort by, f filter, p freeze, t total, 1 to 4 by reason, detail, vCPU or machine,
+Enter into a row and Backspace out of it, arrows choose a row, h help.
 TIME is the part of all time this kind of exit accounts for; AVG and P99 are the time away from the guest (from
 kvm_exit to kvm_entry); HANDLER is the mean time in the VMM's device, from the exit ledger. What this host cannot
 tell is shown as -.

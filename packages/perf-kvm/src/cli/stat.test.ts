@@ -3,7 +3,6 @@ import { readFileSync } from "node:fs";
 import { hasKvm, NEEDS_KVM, PERF_KVM, type Process, Scratch, VMM } from "tools-testing";
 import { afterAll, describe, expect, it, vi } from "vitest";
 import type { ExitRow, Report } from "../model/report.js";
-import { lookAtHost } from "../sources/host.js";
 
 vi.setConfig({ testTimeout: 60_000 });
 const scratch = new Scratch(PERF_KVM);
@@ -109,35 +108,6 @@ describe.skipIf(!hasKvm)(`perf-kvm stat${NEEDS_KVM}`, { concurrent: true }, () =
       expect(counted).toBeLessThanOrEqual(expected);
     }
   });
-
-  const { tracepoints } = lookAtHost();
-  const isHardware = tracepoints === "hardware";
-  it.skipIf(!isHardware)(
-    `gives the times away from the guest, in order${isHardware ? "" : " (needs kvm_exit, on kvm-amd or kvm-intel)"}`,
-    async () => {
-      const machine = await scratch.machine("timed");
-      const stat = scratch.start([
-        "stat",
-        "--vm",
-        "timed",
-        "--json",
-        "--source",
-        "tracepoints",
-        "--interval-print",
-        "200",
-      ]);
-      await stat.until("\n");
-      await command(machine, "exits cpuid 2000");
-      stat.signal("SIGINT");
-      const { rows } = reports((await stat.ended).stdout).at(-1)!;
-      const cpuid = rows.find(({ reason }) => reason === "CPUID")!;
-      expect(cpuid.count).toBe(2000);
-      const times = [cpuid.minNs!, cpuid.p50Ns!, cpuid.p99Ns!, cpuid.maxNs!];
-      expect(times).toEqual([...times].sort((a, b) => a - b));
-      expect(cpuid.avgNs).toBeGreaterThanOrEqual(cpuid.minNs!);
-      expect(cpuid.avgNs).toBeLessThanOrEqual(cpuid.maxNs!);
-    },
-  );
 });
 
 describe("perf-kvm stat with a command", () => {

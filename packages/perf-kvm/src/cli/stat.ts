@@ -3,12 +3,11 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { closeSync, openSync, writeSync } from "node:fs";
 import { constants } from "node:os";
 import type { Report } from "../model/report.js";
-import { matches } from "../views/columns.js";
 import { jsonReport } from "../views/json.js";
 import { csvHeader, csvRows, statTable } from "../views/stat-table.js";
 import { CliError, EXIT } from "./errors.js";
 import { watch } from "./watch.js";
-import { openObserver, seconds, type WatchOptions, wholeNumber } from "./watch-options.js";
+import { filtered, openObserver, seconds, type WatchOptions, wholeNumber } from "./watch-options.js";
 
 export interface StatOptions extends WatchOptions {
   readonly duration?: string;
@@ -109,10 +108,6 @@ function printerOf({ csv, json, intervalPrint }: StatOptions, { write }: Output)
     interval: (report, elapsed) => write(csvRows(report, elapsed)),
     total: (report) => void (intervalPrint === undefined && write(csvRows(report, report.seconds))),
   };
-}
-
-function filtered(report: Report, filter: string | undefined): Report {
-  return filter === undefined ? report : { ...report, rows: report.rows.filter((row) => matches(row, filter)) };
 }
 
 interface Run {

@@ -119,6 +119,20 @@ describe.skipIf(!hasKvm)(`perf-kvm top${NEEDS_KVM}`, { concurrent: true }, () =>
     }
   });
 
+  it("ends after --count reports, and shows single vCPUs, by vCPU too", async () => {
+    const machine = await scratch.machine("counting", ["--cpus", "2"]);
+    const args = ["top", "--vm", "counting", "--vcpu", "1", "--json", "--interval", "0.3", "--count", "4"];
+    const top = scratch.start(args);
+    await top.until("\n");
+    await command(machine, "exits pio 400 all");
+    const { status, stdout } = await top.ended;
+    expect(status).toBe(0);
+    const all = reports(stdout);
+    expect(all.map(({ kind }) => kind)).toEqual(["interval", "interval", "interval", "interval", "total"]);
+    const { groups } = all.at(-1)!;
+    expect(groups!.vcpu.map(({ vcpu }) => vcpu)).toEqual([1]);
+  });
+
   it("ends quietly when its reader goes away", async () => {
     await scratch.machine("piped");
     const top = scratch.start(["top", "--vm", "piped", "--interval", "0.1"]);
@@ -132,9 +146,11 @@ describe.skipIf(!hasKvm)(`perf-kvm top${NEEDS_KVM}`, { concurrent: true }, () =>
     const terminal = new Terminal();
     terminals.push(terminal);
     const before = terminal.settings();
+    terminal.resize(120, 30);
     const top = terminal.start(scratch, ["top", "--vm", "live", "--interval", "0.2"]);
     await terminal.until("\x1b[?1049h");
     await terminal.until("sorted by RATE/s");
+    await terminal.until("ns us   ms s");
     expect(terminal.isCooked).toBe(false);
     machine.type("exits pio 300000\r");
     await terminal.until("testdev-latch");
@@ -143,6 +159,12 @@ describe.skipIf(!hasKvm)(`perf-kvm top${NEEDS_KVM}`, { concurrent: true }, () =>
     terminal.type("fserial\r");
     await terminal.until("filter: serial");
     terminal.resize(100, 30);
+    terminal.type("f\r4");
+    await terminal.until("by machine");
+    terminal.type("\r");
+    await terminal.until("reason of live");
+    terminal.type("3t");
+    await terminal.until("vCPU  TOTAL");
     terminal.type("h");
     await terminal.until("this help");
     terminal.type("q");
@@ -184,6 +206,7 @@ describe("perf-kvm", () => {
     [["top", "--duration", "soon"], "--duration soon: seconds"],
     [["top", "--duration", "1e9"], "--duration 1e9: seconds"],
     [["top", "--source", "tarot"], "--source tarot: some of tracepoints, ledger, stats"],
+    [["top", "--count", "0"], "--count 0: reports, from 1"],
     [["top", "demo"], "too many arguments"],
   ])("refuses %j in one line, with status 2", async (args, words) => {
     const { status, stdout, stderr } = await scratch.run(args);

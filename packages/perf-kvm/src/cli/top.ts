@@ -4,11 +4,12 @@ import { jsonReport } from "../views/json.js";
 import { plainReport } from "../views/plain.js";
 import { EXIT } from "./errors.js";
 import { watch } from "./watch.js";
-import { openObserver, seconds, type WatchOptions } from "./watch-options.js";
+import { filtered, openObserver, seconds, type WatchOptions, wholeNumber } from "./watch-options.js";
 
 export interface TopOptions extends WatchOptions {
   readonly interval: string;
   readonly duration?: string;
+  readonly count?: string;
   readonly json?: boolean;
 }
 
@@ -17,7 +18,8 @@ const FIRST_FRAME_MS = 100;
 
 /** Something that shows reports. */
 interface View {
-  show(report: Report): void;
+  /** `total` gives what has happened since the beginning. */
+  show(report: Report, total: () => Report): void;
   finish(total: Report): void;
   /** Resolves when the user has had enough; absent for views without keys. */
   readonly quit?: Promise<void>;
@@ -27,13 +29,17 @@ interface View {
 export async function top(options: TopOptions): Promise<number> {
   const intervalMs = seconds("--interval", options.interval) * 1000;
   const durationMs = options.duration === undefined ? undefined : seconds("--duration", options.duration) * 1000;
+  const count = options.count === undefined ? undefined : wholeNumber("--count", options.count, 1, 1e9, "reports");
+  const only = (report: Report): Report => filtered(report, options.filter);
   const observer = openObserver(options);
   try {
     const view = await openView(options, durationMs !== undefined);
     try {
       const firstMs = view.quit === undefined ? undefined : FIRST_FRAME_MS;
-      await watch(observer, { intervalMs, firstMs, durationMs, until: () => view.quit }, (report) => view.show(report));
-      view.finish(observer.total());
+      await watch(observer, { intervalMs, firstMs, durationMs, count, until: () => view.quit }, (report) => {
+        view.show(only(report), () => only(observer.total()));
+      });
+      view.finish(only(observer.total()));
     } finally {
       view.close();
     }

@@ -1,5 +1,7 @@
 /** Options that `top` and `stat` share: which machines, which vCPUs, which sources. */
 import { Observer, SOURCE_NAMES, type SourceName } from "../model/observer.js";
+import type { ExitRow, Report } from "../model/report.js";
+import { matches } from "../views/columns.js";
 import { CliError } from "./errors.js";
 
 export interface WatchOptions {
@@ -28,6 +30,18 @@ export function openObserver({ vm, pid, vcpu, source }: WatchOptions, mayCome = 
   others.close();
   const there = names.length === 0 ? "none is running" : `there are ${names.join(", ")}`;
   throw new CliError(`${option} ${machine}: no such machine; ${there}`);
+}
+
+/** The report with only the rows that have this text in them. */
+export function filtered(report: Report, filter: string | undefined): Report {
+  if (filter === undefined) return report;
+  const only = (rows: readonly ExitRow[]): ExitRow[] => rows.filter((row) => matches(row, filter));
+  const { groups } = report;
+  return {
+    ...report,
+    rows: only(report.rows),
+    groups: groups && { reason: only(groups.reason), vcpu: only(groups.vcpu), vm: only(groups.vm) },
+  };
 }
 
 const MAXIMUM_VCPU = 65_535;
