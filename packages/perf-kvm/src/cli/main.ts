@@ -24,6 +24,8 @@ function program(): Command {
     .option("--duration <seconds>", "end after this long and print the total")
     .option("--count <n>", "end after this many reports")
     .option("--filter <text>", "only rows with this text in reason, detail, device or machine")
+    .option("--event <kind>", "only exits by such an access: exit (all), mmio, ioport, msr; chosen at capture")
+    .option("--duration-over <us>", "only exits that lasted at least so many microseconds")
     .option("--source <list>", "only these sources: tracepoints, ledger, stats (comma-separated)")
     .option("--json", "one JSON object a frame, one a line")
     .addHelpText(
@@ -54,6 +56,8 @@ Examples:
     .option("--vcpu <list>", "only these vCPUs: 0,2-3")
     .option("--source <list>", "only these sources: tracepoints, ledger, stats (comma-separated)")
     .option("--filter <text>", "only rows with this text in reason, detail, device or machine")
+    .option("--event <kind>", "only exits by such an access: exit (all), mmio, ioport, msr; chosen at capture")
+    .option("--duration-over <us>", "only exits that lasted at least so many microseconds")
     .option("--duration <seconds>", "end after this long; else by Ctrl-C, or with the command")
     .option("--interval-print <ms>", "print what happened in each such interval, too")
     .option("--csv", "comma-separated values")

@@ -38,4 +38,23 @@ describe("perf-kvm stat", () => {
     expect(groups!.vm).toMatchObject([{ machine: "timed", source: "kvm_exit", count: all }]);
     expect(groups!.reason.reduce((sum, { count }) => sum + count, 0)).toBe(all);
   });
+
+  it.skipIf(!isHardware)(
+    `counts one kind of access, with its address, by the kernel's filter${NEEDS_HARDWARE}`,
+    async () => {
+      const machine = await scratch.machine("filtered");
+      const stat = scratch.start([
+        ...["stat", "--vm", "filtered", "--json", "--source", "tracepoints", "--event", "mmio"],
+        ...["--duration-over", "1", "--interval-print", "500"],
+      ]);
+      await stat.until("\n");
+      machine.type("exits mmio 300; exits cpuid 100\r");
+      await machine.until("cpuid 100 in ");
+      stat.signal("SIGINT");
+      const { rows } = JSON.parse((await stat.ended).stdout.trim().split("\n").at(-1)!) as Report;
+      expect(new Set(rows.map(({ reason }) => reason))).toEqual(new Set(["NPF"]));
+      expect(Math.max(...rows.map(({ count }) => count))).toBe(300);
+      for (const { detail } of rows) expect(detail).toMatch(/^0x[0-9a-f]+ (in|out)$/);
+    },
+  );
 });

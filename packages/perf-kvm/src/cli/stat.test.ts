@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { hasKvm, NEEDS_KVM, PERF_KVM, type Process, Scratch, VMM } from "tools-testing";
 import { afterAll, describe, expect, it, vi } from "vitest";
 import type { ExitRow, Report } from "../model/report.js";
+import { lookAtHost } from "../sources/host.js";
 
 vi.setConfig({ testTimeout: 60_000 });
 const scratch = new Scratch(PERF_KVM);
@@ -16,6 +17,7 @@ const reports = (text: string): JsonReport[] =>
     .split("\n")
     .map((line) => JSON.parse(line) as JsonReport);
 
+const tracesUserspace = hasKvm && lookAtHost().tracepoints === "userspace";
 const LATCH = "testdev-latch";
 const countOf = (rows: readonly ExitRow[], device: string): number =>
   rows.filter((row) => row.device === device).reduce((sum, { count }) => sum + count, 0);
@@ -92,6 +94,39 @@ describe.skipIf(!hasKvm)(`perf-kvm stat${NEEDS_KVM}`, { concurrent: true }, () =
     expect(all.slice(0, -1).reduce((sum, { rows }) => sum + countOf(rows, LATCH), 0)).toBe(7000);
   });
 
+  it("counts the exits of one kind of access alone, at capture too", async () => {
+    for (const [source, name] of [
+      ["ledger", "accesses"],
+      ...(tracesUserspace ? [["tracepoints", "captured"] as const] : []),
+    ] as const) {
+      const machine = await scratch.machine(name);
+      const stat = scratch.start([
+        ...["stat", "--vm", name, "--event", "mmio", "--source", source, "--json", "--interval-print", "100"],
+      ]);
+      await stat.until("\n");
+      await command(machine, "exits mmio 300");
+      await command(machine, "exits pio 200");
+      await command(machine, "echo done");
+      stat.signal("SIGINT");
+      const { rows } = reports((await stat.ended).stdout).at(-1)!;
+      expect([...new Set(rows.map(({ reason }) => reason))], source).toEqual(["MMIO"]);
+      expect(
+        rows.reduce((sum, { count }) => sum + count, 0),
+        source,
+      ).toBe(300);
+    }
+  });
+
+  it.skipIf(!tracesUserspace)(
+    `says where it cannot know how long exits last${tracesUserspace ? "" : " (needs kvm-pvm with tracepoints)"}`,
+    async () => {
+      const { stdout } = await scratch.run(["stat", "--duration-over", "100", "--duration", "0.2", "--json"]);
+      const { rows, notes } = reports(stdout).at(-1)!;
+      expect(rows).toEqual([]);
+      expect(notes.join(" ")).toMatch(/told by kvm_exit alone|kvm_exit never fires/);
+    },
+  );
+
   it("counts single vCPUs", async () => {
     const machine = await scratch.machine("several", ["--cpus", "3"]);
     const stats = ["0", "1", "0,2", "0-2"].map((vcpu) =>
@@ -147,6 +182,8 @@ describe("perf-kvm stat with a command", () => {
     [["--vcpu", "3-1"], "--vcpu 3-1: numbers of vCPUs"],
     [["--vcpu", "99999"], "--vcpu 99999: numbers of vCPUs"],
     [["--interval-print", "1"], "--interval-print 1: milliseconds, from 10"],
+    [["--event", "page"], "--event page: one of exit, mmio, ioport, msr"],
+    [["--duration-over", "0"], "--duration-over 0: microseconds, from 1"],
     [["--duration", "never"], "--duration never: seconds"],
   ])("refuses %j in one line, with status 2", async (args, words) => {
     const { status, stdout, stderr } = await scratch.run(["stat", ...args]);

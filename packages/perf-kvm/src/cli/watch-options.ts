@@ -1,4 +1,5 @@
 /** Options that `top` and `stat` share: which machines, which vCPUs, which sources. */
+import { EVENT_KINDS, type EventKind } from "../exits/event-kinds.js";
 import { Observer, SOURCE_NAMES, type SourceName } from "../model/observer.js";
 import type { ExitRow, Report } from "../model/report.js";
 import { matches } from "../views/columns.js";
@@ -10,19 +11,29 @@ export interface WatchOptions {
   readonly vcpu?: string;
   readonly source?: string;
   readonly filter?: string;
+  readonly event?: string;
+  readonly durationOver?: string;
 }
 
 /**
  * An observer of what the options name. Throws CliError when they are wrong or name a machine that is not there.
  * @param mayCome the machine may still be to come
  */
-export function openObserver({ vm, pid, vcpu, source }: WatchOptions, mayCome = false): Observer {
+export function openObserver({ vm, pid, vcpu, source, event, durationOver }: WatchOptions, mayCome = false): Observer {
   if (vm !== undefined && pid !== undefined)
     throw new CliError("--vm and --pid are two ways to name one machine: give one");
   if (pid !== undefined && !/^[1-9]\d{0,9}$/.test(pid)) throw new CliError(`--pid ${pid}: the number of a process`);
   const [option, machine] = pid === undefined ? ["--vm", vm] : ["--pid", pid];
   const vcpus = vcpu === undefined ? undefined : vcpuList(vcpu);
-  const observer = new Observer({ vm: machine, vcpus, sources: sources(source) });
+  const overUs =
+    durationOver === undefined ? undefined : wholeNumber("--duration-over", durationOver, 1, 1e9, "microseconds");
+  const observer = new Observer({
+    vm: machine,
+    vcpus,
+    event: eventKind(event),
+    overNs: overUs === undefined ? undefined : overUs * 1000,
+    sources: sources(source),
+  });
   if (machine === undefined || mayCome || observer.size > 0) return observer;
   observer.close();
   const others = new Observer({ sources: ["ledger"] });
@@ -55,6 +66,12 @@ function vcpuList(text: string): number[] {
     return Array.from({ length: to - from + 1 }, (_, index) => from + index);
   });
   return [...new Set(numbers)];
+}
+
+function eventKind(text: string | undefined): EventKind | undefined {
+  const kind = EVENT_KINDS.find((known) => known === text);
+  if (text !== undefined && kind === undefined) throw new CliError(`--event ${text}: one of ${EVENT_KINDS.join(", ")}`);
+  return kind;
 }
 
 function sources(list: string | undefined): SourceName[] | undefined {

@@ -4,6 +4,7 @@
  */
 import { monotonicNs } from "@tools-kvm/kvm-binding";
 import { type FoundMachine, openMachine, processes, vcpusOf, vcpuThreads } from "../discover/machines.js";
+import { type EventKind, isOfKind } from "../exits/event-kinds.js";
 import { type HostView, lookAtHost } from "../sources/host.js";
 import { LedgerSource } from "../sources/ledger.js";
 import type { ExitSource, SourceRow } from "../sources/source.js";
@@ -22,6 +23,10 @@ export interface ObserverOptions {
   readonly vm?: string;
   /** Only these vCPUs, by number. */
   readonly vcpus?: readonly number[];
+  /** Only exits of this kind of access. */
+  readonly event?: EventKind;
+  /** Only exits that lasted at least so long, in nanoseconds: only kvm_exit tells. */
+  readonly overNs?: number;
   /** Only these sources; when left out, what tells most at the least cost to the guest. */
   readonly sources?: readonly SourceName[];
 }
@@ -104,7 +109,10 @@ export class Observer {
     const lost = watched.reduce((sum, { tracepoints }) => sum + (tracepoints?.takeLost() ?? 0), 0);
     this.#lost += lost;
     const collected = watched.map((each): MachineRows => {
-      const rows = sourcesOf(each).flatMap((source) => source.collect());
+      const { event = "exit" } = this.#options;
+      const rows = sourcesOf(each)
+        .flatMap((source) => source.collect())
+        .filter(({ reason }) => isOfKind(event, reason));
       const vcpus = sourcesOf(each).flatMap((source) => source.vcpus);
       const totals = this.#totalsOf(each);
       totals.rows.add(rows);
@@ -200,6 +208,8 @@ export class Observer {
   }
 
   #wants(source: SourceName): boolean {
+    // The ledger knows no single exit's time.
+    if (source === "ledger" && this.#options.overNs !== undefined) return false;
     return this.#options.sources?.includes(source) ?? true;
   }
 
@@ -211,8 +221,16 @@ export class Observer {
     const { tracepoints } = this.host;
     if (tracepoints === "none" || !this.#wants("tracepoints")) return undefined;
     if (tracepoints === "userspace" && hasLedger && this.#options.sources === undefined) return undefined;
+    const { event, overNs } = this.#options;
+    if (tracepoints === "userspace" && overNs !== undefined) {
+      this.#refused.add("how long an exit lasts is told by kvm_exit alone, which never fires here");
+      return undefined;
+    }
     try {
-      const source = new TracepointSource(tracepoints === "hardware" ? HARDWARE_EVENTS : USERSPACE_EVENTS);
+      const source = new TracepointSource(tracepoints === "hardware" ? HARDWARE_EVENTS : USERSPACE_EVENTS, {
+        event,
+        overNs,
+      });
       source.follow(vcpuThreads(machine, this.#options.vcpus));
       return source;
     } catch (error) {
