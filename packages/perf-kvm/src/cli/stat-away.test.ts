@@ -48,7 +48,9 @@ describe("perf-kvm stat", () => {
         ...["--duration-over", "1", "--interval-print", "500"],
       ]);
       await stat.until("\n");
-      machine.type("exits mmio 300; exits cpuid 100\r");
+      machine.type("exits mmio 300\r");
+      await machine.until("mmio 300 in ");
+      machine.type("exits cpuid 100\r");
       await machine.until("cpuid 100 in ");
       stat.signal("SIGINT");
       const { rows } = JSON.parse((await stat.ended).stdout.trim().split("\n").at(-1)!) as Report;

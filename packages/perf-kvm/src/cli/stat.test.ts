@@ -108,7 +108,11 @@ describe.skipIf(!hasKvm)(`perf-kvm stat${NEEDS_KVM}`, { concurrent: true }, () =
       await command(machine, "exits pio 200");
       await command(machine, "echo done");
       stat.signal("SIGINT");
-      const { rows } = reports((await stat.ended).stdout).at(-1)!;
+      const { rows, groups } = reports((await stat.ended).stdout).at(-1)!;
+      expect(
+        groups!.vcpu.map(({ count }) => count),
+        source,
+      ).toEqual([300]);
       expect([...new Set(rows.map(({ reason }) => reason))], source).toEqual(["MMIO"]);
       expect(
         rows.reduce((sum, { count }) => sum + count, 0),

@@ -194,10 +194,10 @@ export class Observer {
   }
 
   #watch(machine: FoundMachine): Watched {
-    const { vcpus } = this.#options;
+    const { vcpus, event } = this.#options;
     const ledger =
       machine.ledger !== undefined && this.#wants("ledger")
-        ? new LedgerSource(machine.ledger, { sinceNs: this.#startedNs, vcpus })
+        ? new LedgerSource(machine.ledger, { sinceNs: this.#startedNs, vcpus, event })
         : undefined;
     return {
       machine,

@@ -1,5 +1,6 @@
 /** The exit ledger of a machine (kvm-binding's format): the VMM's own account, by device, to the nanosecond. */
 import { type ExitLedger, LedgerDirection, type LedgerSlotSnapshot } from "@tools-kvm/kvm-binding";
+import { type EventKind, isOfKind } from "../exits/event-kinds.js";
 import { userspaceExitName } from "../exits/names.js";
 import { Stat } from "../model/stat.js";
 import type { ExitSource, SourceRow } from "./source.js";
@@ -19,29 +20,34 @@ interface Snapshot {
   readonly byVcpu: ReadonlyMap<number, Totals>;
 }
 
+/** Which counters are looked at; all when left out. */
+interface Wanted {
+  readonly vcpus?: readonly number[];
+  readonly event?: EventKind;
+}
+
 const NOTHING: Snapshot = { bySlot: new Map(), byVcpu: new Map() };
 
 export class LedgerSource implements ExitSource {
   readonly name = "ledger";
   readonly #ledger: ExitLedger;
-  readonly #vcpuFilter: readonly number[] | undefined;
+  readonly #wanted: Wanted;
   #before: Snapshot;
   #vcpus: readonly SourceRow[] = [];
 
   /**
    * Counts from now on, or from its beginning when the machine has been made after `sinceNs` (CLOCK_MONOTONIC).
-   * @param vcpus only these vCPUs; all when left out
    */
-  constructor(ledger: ExitLedger, { sinceNs, vcpus }: { sinceNs?: number; vcpus?: readonly number[] } = {}) {
+  constructor(ledger: ExitLedger, { sinceNs, ...wanted }: Wanted & { readonly sinceNs?: number } = {}) {
     this.#ledger = ledger;
-    this.#vcpuFilter = vcpus;
+    this.#wanted = wanted;
     const isNew = sinceNs !== undefined && ledger.snapshot().createdNs >= sinceNs;
-    this.#before = isNew ? NOTHING : look(ledger, vcpus);
+    this.#before = isNew ? NOTHING : look(ledger, wanted);
   }
 
   collect(): SourceRow[] {
     const before = this.#before;
-    const now = look(this.#ledger, this.#vcpuFilter);
+    const now = look(this.#ledger, this.#wanted);
     this.#before = now;
     this.#vcpus = changed(now.byVcpu, before.byVcpu, (vcpu, times) => ({ ...times, reason: "", detail: "", vcpu }));
     return changed(now.bySlot, before.bySlot, (_, times, { slot }) => ({ ...times, ...namesOf(slot) }));
@@ -60,12 +66,13 @@ export class LedgerSource implements ExitSource {
   }
 }
 
-function look(ledger: ExitLedger, wanted: readonly number[] | undefined): Snapshot {
+function look(ledger: ExitLedger, { vcpus, event = "exit" }: Wanted): Snapshot {
   const bySlot = new Map<number, Totals>();
   const byVcpu = new Map<number, Totals>();
   for (const { id, slots } of ledger.snapshot().vcpus) {
-    if (wanted !== undefined && !wanted.includes(id)) continue;
+    if (vcpus !== undefined && !vcpus.includes(id)) continue;
     for (const slot of slots) {
+      if (!isOfKind(event, userspaceExitName(slot.reason))) continue;
       add(bySlot, slot.slot, slot);
       add(byVcpu, id, slot);
     }
