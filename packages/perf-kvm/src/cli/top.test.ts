@@ -106,11 +106,13 @@ describe.skipIf(!hasKvm)(`perf-kvm top${NEEDS_KVM}`, { concurrent: true }, () =>
   it("prints one plain table after --duration, without escape sequences, to two readers at once", async () => {
     const machine = await scratch.machine("plain");
     const tops = [1, 2].map(() => scratch.start(["top", "--vm", String(machine.pid), "--duration", "2"]));
-    await new Promise((resolve) => setTimeout(resolve, 1000));
-    await command(machine, "exits pio 2000");
-    await command(machine, "echo done");
-    for (const top of tops) {
-      const { status, stdout } = await top.ended;
+    let areOver = false;
+    const outcomes = Promise.all(tops.map(({ ended }) => ended)).finally(() => {
+      areOver = true;
+    });
+    // Nothing says when they have begun to look.
+    while (!areOver) await command(machine, "exits pio 2000");
+    for (const { status, stdout } of await outcomes) {
       expect(status).toBe(0);
       expect(stdout).toMatch(/^[\n -~]*$/);
       expect(stdout).toMatch(/^plain \(pid \d+, 1 vCPU\); 2\.\d s\n/);
