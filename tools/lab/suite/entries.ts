@@ -43,6 +43,14 @@ export const SUITE: readonly SuiteEntry[] = [
     needsFiles: ["packages/kvm-binding/dist/index.js", "packages/kvm-binding/build/Release/kvm_binding.node"],
   },
   {
+    name: "perf-kvm's doctor, list and stat on a real kvm-amd",
+    command: vitest("packages/perf-kvm", "src/cli/doctor.test.ts", "src/cli/list.test.ts", "src/cli/stat-away.test.ts"),
+    cwd: "packages/perf-kvm",
+    timeoutMs: 10 * MINUTE_MS,
+    cpus: 1,
+    needsFiles: ["packages/vmm/dist/cli.js", "packages/perf-kvm/dist/cli.js"],
+  },
+  {
     name: "perf-kvm top, perf-kvm report and perf kvm stat count the same kvm_exit events",
     command: ["node", "tools/lab/suite/exit-counts.mjs"],
     timeoutMs: 10 * MINUTE_MS,

@@ -11,21 +11,28 @@ function program(): Command {
     .configureOutput({ outputError: (text, write) => write(`perf-kvm: ${oneLine(text)}`) })
     .addHelpText(
       "after",
-      "\nExamples:\n  perf-kvm top\n  perf-kvm top --vm demo --json --duration 10\n  perf-kvm report -i perf.data",
+      "\nExamples:\n  perf-kvm top\n  perf-kvm top --vm demo --json --duration 10\n  perf-kvm report -i perf.data\n  perf-kvm explain npf",
     );
 
   perfKvm
     .command("top")
     .description("live table of exits over all VMs of this host")
     .option("--vm <name|pid>", "only this machine")
+    .option("--pid <pid>", "only the machine of this process")
+    .option("--vcpu <list>", "only these vCPUs: 0,2-3")
     .option("--interval <seconds>", "time between two frames", "1")
     .option("--duration <seconds>", "end after this long and print the total")
+    .option("--count <n>", "end after this many reports")
+    .option("--filter <text>", "only rows with this text in reason, detail, device or machine")
+    .option("--event <kind>", "only exits by such an access: exit (all), mmio, ioport, msr; chosen at capture")
+    .option("--duration-over <us>", "only exits that lasted at least so many microseconds")
     .option("--source <list>", "only these sources: tracepoints, ledger, stats (comma-separated)")
     .option("--json", "one JSON object a frame, one a line")
     .addHelpText(
       "after",
       `
-Keys: q quit, < and > choose the column to sort by, f filter, p freeze, h help, arrows scroll.
+Keys: q quit, < and > choose the column to sort by, f filter, p freeze, t total, 1 to 4 by reason, detail, vCPU or machine,
+Enter into a row and Backspace out of it, arrows choose a row, h help.
 TIME is the part of all time this kind of exit accounts for; AVG and P99 are the time away from the guest (from
 kvm_exit to kvm_entry); HANDLER is the mean time in the VMM's device, from the exit ledger. What this host cannot
 tell is shown as -.
@@ -92,6 +99,95 @@ Examples:
     )
     .action(async (options) => {
       process.exitCode = await (await import("./script.js")).script(options);
+    });
+
+  perfKvm
+    .command("stat")
+    .description("one table of exits at the end: of a stretch of time, or of the time that a command takes")
+    .argument("[command...]", "measure until it ends, and end with its status; after --")
+    .option("--vm <name|pid>", "only this machine")
+    .option("--pid <pid>", "only the machine of this process")
+    .option("--vcpu <list>", "only these vCPUs: 0,2-3")
+    .option("--source <list>", "only these sources: tracepoints, ledger, stats (comma-separated)")
+    .option("--filter <text>", "only rows with this text in reason, detail, device or machine")
+    .option("--event <kind>", "only exits by such an access: exit (all), mmio, ioport, msr; chosen at capture")
+    .option("--duration-over <us>", "only exits that lasted at least so many microseconds")
+    .option("--duration <seconds>", "end after this long; else by Ctrl-C, or with the command")
+    .option("--interval-print <ms>", "print what happened in each such interval, too")
+    .option("--csv", "comma-separated values")
+    .option("--json", "one object a line; the total is the last")
+    .option("-o, --output <file>", "write to this file; else to stdout, with a command to stderr")
+    .addHelpText(
+      "after",
+      `
+TIME is the part of all time that this kind of exit accounts for. MIN to MAX are times away from the guest, from kvm_exit
+to kvm_entry, where OF says away; where it says handler, they are the VMM's own, from its exit ledger. Without a command
+the status is 0, with --duration over the command is ended by SIGTERM.
+
+Examples:
+  perf-kvm stat --vm demo --duration 10
+  perf-kvm stat --csv -o exits.csv -- sleep 5
+  perf-kvm stat -- vmm run --append "run=exits pio 100000; poweroff"
+  perf-kvm stat --json --interval-print 500 | jq -c 'select(.kind == "total") | .rows[]'`,
+    )
+    .action(async (command, options) => {
+      process.exitCode = await (await import("./stat.js")).stat(command, options);
+    });
+
+  perfKvm
+    .command("list")
+    .description("the VMs on this host, whoever runs them, and what can be seen of each")
+    .option("--json", "one object with all, vCPU by vCPU")
+    .addHelpText(
+      "after",
+      `
+SEEN BY names the sources that \`top\` and \`stat\` have for a VM: the exit ledger that vmm keeps, KVM's counters, the
+kernel's tracepoints. VCPU THREADS are vCPU:thread; ? is a vCPU whose thread nothing tells.
+
+Examples:
+  perf-kvm list
+  perf-kvm list --json | jq -r '.machines[] | [.pid, .name, .vmm] | @tsv'`,
+    )
+    .action(async (options) => {
+      process.exitCode = (await import("./list.js")).list(options);
+    });
+
+  perfKvm
+    .command("doctor")
+    .description("what this host lets the profiler see, and what mends the rest")
+    .option("--json", "one object with all findings")
+    .addHelpText(
+      "after",
+      `
+It runs a guest of a few bytes to see which tracepoints fire. The status is 0 when \`top\` can trace here, 1 when not.
+
+Examples:
+  perf-kvm doctor
+  perf-kvm doctor --json | jq -r '.findings[] | select(.verdict != "ok") | .mend'`,
+    )
+    .action(async (options) => {
+      process.exitCode = (await import("./doctor.js")).doctor(options);
+    });
+
+  perfKvm
+    .command("explain")
+    .description("what an exit reason means, what usually causes it, and what to try")
+    .argument("[reason]", "name (npf, SVM_EXIT_NPF, EPT_VIOLATION, KVM_EXIT_IO) or number; without one, all are listed")
+    .option("--json", "an array with one object a reason")
+    .addHelpText(
+      "after",
+      `
+A name that both processors use (cpuid), or a number, shows every reason of that name or number. A list that is read
+by a program has its fields apart by tabs: kind, number, name, gist.
+
+Examples:
+  perf-kvm explain EPT_VIOLATION
+  perf-kvm explain 0x400
+  perf-kvm explain | grep -i mmio
+  complete -W "$(perf-kvm explain | cut -f3)" perf-kvm`,
+    )
+    .action(async (reason, options) => {
+      process.exitCode = (await import("./explain.js")).explain(reason, options);
     });
 
   return perfKvm;

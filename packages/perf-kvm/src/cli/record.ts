@@ -58,7 +58,7 @@ function machines(vm: string | undefined): Target[] {
     const machine = openMachine(pid);
     if (machine === undefined) return [];
     const { name } = machine;
-    const tids = vcpuThreads(machine);
+    const tids = vcpuThreads(machine).map(({ tid }) => tid);
     machine.ledger?.close();
     return vm === undefined || vm === name || vm === String(pid) ? [{ name, pid, tids }] : [];
   });

@@ -53,7 +53,8 @@ describe("discovery", () => {
     const unnamed = openMachine(process.pid)!;
     expect(unnamed).toMatchObject({ pid: process.pid, vcpuIds: [3], ledger: undefined });
     // Nobody says which threads run vCPUs: all may.
-    expect(vcpuThreads(unnamed)).toContain(process.pid);
+    expect(vcpuThreads(unnamed)).toContainEqual({ tid: process.pid, vcpu: null });
+    expect(vcpuThreads(unnamed, [3])).toEqual([]);
 
     using _ledger = ExitLedger.create({ machineName: "mine", vcpuIds: [3] });
     const named = openMachine(process.pid)!;

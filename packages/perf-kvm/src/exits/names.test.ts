@@ -2,8 +2,6 @@ import { readFileSync } from "node:fs";
 import { describe, expect, it } from "vitest";
 import { tracefs } from "../sources/trace-format.js";
 import { hardwareExitDetail, hardwareExitName, ISA, userspaceExitName } from "./names.js";
-import { SVM_EXITS } from "./svm.js";
-import { VMX_EXITS } from "./vmx.js";
 
 describe("exit names", () => {
   it.each([
@@ -22,6 +20,10 @@ describe("exit names", () => {
     [ISA.VMX, 30, "IO_INSTRUCTION"],
     [ISA.VMX, 48, "EPT_VIOLATION"],
     [ISA.VMX, 0x8000_0021, "INVALID_GUEST_STATE"],
+    [ISA.SVM, 0x8000_0010, "VMGEXIT_PSC"],
+    [ISA.PVM, 14, "EXCEPTION_14"],
+    [ISA.PVM, 0x2_0003, "HC_LOAD_PGTBL"],
+    [ISA.PVM, 0x4_0000, "ERETS/INTERRUPT"],
   ])("are the manual's: isa %i, reason 0x%x", (isa, reason, name) => {
     expect(hardwareExitName(isa, reason)).toBe(name);
   });
@@ -29,18 +31,12 @@ describe("exit names", () => {
   it("show the number of a reason that nobody knows", () => {
     expect(hardwareExitName(ISA.SVM, 0x1234)).toBe("0x1234");
     expect(hardwareExitName(ISA.VMX, 999)).toBe("0x3e7");
+    expect(hardwareExitName(77, 1)).toBe("0x1");
     expect(userspaceExitName(12_345)).toBe("reason 12345");
   });
 
   it("of exits to user space are those of linux/kvm.h", () => {
     expect([2, 5, 6, 8, 17].map(userspaceExitName)).toEqual(["IO", "HLT", "MMIO", "SHUTDOWN", "INTERNAL_ERROR"]);
-  });
-
-  it("are one a number, and fit a table", () => {
-    for (const names of [[...VMX_EXITS.values()], [...SVM_EXITS.values()]]) {
-      expect(new Set(names).size).toBe(names.length);
-      for (const name of names) expect(name).toMatch(/^[A-Z0-9_]{2,32}$/);
-    }
   });
 
   const mount = tracefs();
@@ -52,10 +48,10 @@ describe("exit names", () => {
       const numbers = (text: string) =>
         [...text.matchAll(/\{ (0x[0-9a-f]+|\d+)(?: \+ (\d+))?, "/g)].map((m) => Number(m[1]) + Number(m[2] ?? 0));
       expect(numbers(vmx!).length).toBeGreaterThan(40);
-      for (const reason of numbers(vmx!)) expect(VMX_EXITS.has(reason), `VMX ${reason}`).toBe(true);
-      // Above 0x80000000 are events of the GHCB protocol: KVM traces them apart.
-      for (const reason of numbers(svm!).filter((n) => n < 0x8000_0000))
-        expect(SVM_EXITS.has(reason), `SVM 0x${reason.toString(16)}`).toBe(true);
+      for (const reason of numbers(vmx!)) expect(hardwareExitName(ISA.VMX, reason)).not.toMatch(/^0x/);
+      // The last one is the flag of a failed entry, of VMX.
+      for (const reason of numbers(svm!).filter((n) => n !== 0x8000_0000))
+        expect(hardwareExitName(ISA.SVM, reason)).not.toMatch(/^0x/);
     },
   );
 });

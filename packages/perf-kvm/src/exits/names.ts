@@ -1,16 +1,30 @@
 /** Exits by name, as the processor's manual or linux/kvm.h has it; a number without a name stays a number. */
 import { exitReasonNames } from "@tools-kvm/kvm-binding/uapi";
-import { SVM_EXITS } from "./svm.js";
-import { VMX_EXITS } from "./vmx.js";
+import { PVM_REASONS } from "../reasons/pvm.js";
+import type { ExitReason } from "../reasons/reason.js";
+import { SVM_REASONS } from "../reasons/svm.js";
+import { VMX_BASIC_REASON, VMX_REASONS } from "../reasons/vmx.js";
 
 /** `isa` of the kvm_exit tracepoint (arch/x86/kvm/trace.h). */
-export const ISA = { VMX: 1, SVM: 2 } as const;
+export const ISA = { VMX: 1, SVM: 2, PVM: 3 } as const;
 
-/** The basic reason is in the low 16 bits; bit 31 says that the entry failed (SDM volume 3, 25.9.1). */
-const VMX_BASIC_REASON = 0xffff;
+const NAMES: Readonly<Record<number, ReadonlyMap<number, string>>> = {
+  [ISA.VMX]: namesByCode(VMX_REASONS),
+  [ISA.SVM]: namesByCode(SVM_REASONS),
+  [ISA.PVM]: namesByCode(PVM_REASONS),
+};
+
+/** A number that revisions of the kernel use differently has all its names. */
+function namesByCode(reasons: readonly ExitReason[]): ReadonlyMap<number, string> {
+  const names = new Map<number, string>();
+  for (const { codes, name } of reasons) {
+    for (const code of codes) names.set(code, names.has(code) ? `${names.get(code)}/${name}` : name);
+  }
+  return names;
+}
 
 export function hardwareExitName(isa: number, reason: number): string {
-  const name = isa === ISA.VMX ? VMX_EXITS.get(reason & VMX_BASIC_REASON) : SVM_EXITS.get(reason);
+  const name = NAMES[isa]?.get(isa === ISA.VMX ? reason & VMX_BASIC_REASON : reason);
   return name ?? `0x${reason.toString(16)}`;
 }
 

@@ -23,8 +23,8 @@ export class Accumulator {
   }
 }
 
-function keyOf({ source, reason, detail, device }: SourceRow): string {
-  return `${source} ${reason} ${detail} ${device ?? ""}`;
+function keyOf({ source, reason, detail, device, vcpu }: SourceRow): string {
+  return `${source} ${reason} ${detail} ${device ?? ""} ${vcpu ?? ""}`;
 }
 
 function merged(a: SourceRow, b: SourceRow | undefined): SourceRow {

@@ -1,6 +1,7 @@
 /** Rows of a source as a report has them: with rates, and shares of the time that the source accounts for. */
 import type { SourceRow } from "../sources/source.js";
 import type { ExitRow, RowSource } from "./report.js";
+import type { Stat } from "./stat.js";
 
 /** `seconds` is how long the period lasted. */
 export function exitRows(
@@ -26,16 +27,26 @@ function exitRow(
     source: row.source,
     reason: row.reason,
     detail: row.detail,
+    ...(row.vcpu === undefined ? {} : { vcpu: row.vcpu }),
     count: row.count,
     rate: row.count / seconds,
     share: row.spentNs === undefined || allNs === 0 ? null : row.spentNs / allNs,
     avgNs: away?.avgNs ?? null,
     minNs: away?.minNs ?? null,
     maxNs: away?.maxNs ?? null,
-    // A bucket ends beyond the largest time in it.
-    p99Ns: away === undefined ? null : Math.min(away.percentileNs(99), away.maxNs),
+    p50Ns: percentile(away, 50),
+    p99Ns: percentile(away, 99),
     device: row.device ?? null,
     handlerAvgNs: handler?.avgNs ?? null,
-    handlerP99Ns: handler?.percentileNs(99) ?? null,
+    handlerMinNs: handler?.minNs ?? null,
+    handlerMaxNs: handler?.maxNs ?? null,
+    handlerP50Ns: percentile(handler, 50),
+    handlerP99Ns: percentile(handler, 99),
+    octaves: (away ?? handler)?.octaves() ?? null,
   };
+}
+
+/** A bucket ends beyond the largest time in it, and begins before the smallest. */
+function percentile(stat: Stat | undefined, p: number): number | null {
+  return stat === undefined ? null : Math.max(stat.minNs, Math.min(stat.percentileNs(p), stat.maxNs));
 }

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { EventColumns, EventDecoder } from "../columns/events.js";
+import { EVENT, EventColumns, EventDecoder } from "../columns/events.js";
 import type { SourceRow } from "../sources/source.js";
 import { FORMATS, Records } from "../testing.js";
 import { ExitTally } from "./exit-tally.js";
@@ -45,6 +45,48 @@ describe("exits of a vCPU", () => {
     const [row] = ExitTally.rows([tallyOf(records)]);
     expect(row).toMatchObject({ source: "kvm_exit", reason: "CPUID", detail: "", count: 3, spentNs: 2600 });
     expect(row!.away).toMatchObject({ count: 3, minNs: 100, maxNs: 2000, sumNs: 2600 });
+  });
+
+  it("that are too short are left out", () => {
+    const records = new Records();
+    for (const ns of [99, 100, 101]) records.sample("kvm_exit", 0, SVM_CPUID).sample("kvm_entry", ns);
+    const tally = new ExitTally();
+    tally.overNs = 100;
+    expect(ExitTally.rows([tallyOf(records, tally)])).toMatchObject([{ count: 2, spentNs: 201 }]);
+  });
+
+  it("have the address that another event tells, and are left out without one", () => {
+    const npf = { exit_reason: 0x400, isa: 2 };
+    const records = new Records()
+      .sample("kvm_mmio", 0, { type: 2, gpa: 0x1000 })
+      .sample("kvm_exit", 10, npf)
+      .sample("kvm_mmio", 11, { type: 2, gpa: 0xfe00_0050 })
+      .sample("kvm_entry", 20)
+      .sample("kvm_exit", 30, npf)
+      .sample("kvm_entry", 40)
+      .sample("kvm_exit", 50, npf)
+      .sample("kvm_mmio", 51, { type: 0, gpa: 0xfe00_0000 })
+      .sample("kvm_mmio", 52, { type: 1, gpa: 0xfe00_0000 })
+      .sample("kvm_entry", 60);
+    const tally = new ExitTally();
+    tally.detailEvent = EVENT.MMIO;
+    const rows = ExitTally.rows([tallyOf(records, tally)]);
+    expect(rows.map(brief)).toEqual(["1 NPF 0xfe000050 out", "1 NPF 0xfe000000 in"]);
+    expect(ExitTally.rows([tally])).toEqual([]);
+  });
+
+  it("have addresses up to a bound, and are other beyond it", () => {
+    const records = new Records();
+    for (let n = 0; n < 1000; n++) {
+      records.sample("kvm_exit", 0, { exit_reason: 0x7c, isa: 2, info1: 1 });
+      records.sample("kvm_msr", 0, { write: 1, ecx: n }).sample("kvm_entry", 1);
+    }
+    const tally = new ExitTally();
+    tally.detailEvent = EVENT.MSR;
+    const rows = ExitTally.rows([tallyOf(records, tally)]);
+    expect(rows.length).toBeLessThan(300);
+    expect(rows.reduce((sum, { count }) => sum + count, 0)).toBe(1000);
+    expect(brief(rows[0]!)).toBe("1 MSR 0x0 out");
   });
 
   it("are kept apart by port and direction", () => {

@@ -25,6 +25,8 @@ const OTHER = -1;
 /** A kind's number: 16 bits of the reason, 2 of the instruction set, 33 of the exit information (0 is none). */
 const REASON_UNIT = 2 ** 35;
 const ISA_UNIT = 2 ** 33;
+/** kvm_mmio.type (include/trace/events/kvm.h). */
+const MMIO_WRITE = 2;
 
 export class ExitTally {
   readonly #hardware = new Map<number, HardwareKind>();
@@ -32,6 +34,12 @@ export class ExitTally {
   readonly #budget: KindBudget;
   #pending: HardwareKind | undefined;
   #exitNs = 0;
+  /** Exits that lasted less are not counted, in nanoseconds. */
+  overNs = 0;
+  /** The event (one of EVENT) that tells the address of an exit: exits without one are not counted. */
+  detailEvent: number | undefined;
+  /** Kinds by what that event told. */
+  readonly #addressed = new Map<string, HardwareKind>();
 
   #hasEntered: boolean;
 
@@ -55,12 +63,13 @@ export class ExitTally {
           this.#exitNs = timeNs[i]!;
           break;
         case EVENT.ENTRY:
-          this.#pending?.stat.add(Math.max(0, timeNs[i]! - this.#exitNs));
-          this.#pending = undefined;
-          this.#hasEntered = true;
+          this.#entered(timeNs[i]!);
           break;
         case EVENT.USERSPACE_EXIT:
           this.#userspace.exit(reason[i]!);
+          break;
+        case this.detailEvent:
+          this.#address(variant[i]!, detail[i]!);
           break;
         case EVENT.PIO:
         case EVENT.MMIO:
@@ -69,12 +78,56 @@ export class ExitTally {
     }
   }
 
+  #entered(timeNs: number): void {
+    this.#hasEntered = true;
+    const kind = this.#pending;
+    this.#pending = undefined;
+    if (kind === undefined || (this.detailEvent !== undefined && kind.detail === "")) return;
+    const ns = Math.max(0, timeNs - this.#exitNs);
+    if (ns >= this.overNs) kind.stat.add(ns);
+  }
+
+  /** The pending exit was an access to this address or register. */
+  #address(variant: number, address: number): void {
+    if (this.#pending === undefined) return;
+    const { reason } = this.#pending;
+    const isWrite = this.detailEvent === EVENT.MMIO ? variant === MMIO_WRITE : variant === 1;
+    const detail = `0x${address.toString(16)} ${isWrite ? "out" : "in"}`;
+    const key = `${reason} ${detail}`;
+    let kind = this.#addressed.get(key);
+    if (kind === undefined) {
+      const isFull = this.#addressed.size >= MAXIMUM_DETAILED_KINDS;
+      const other = `${reason} other`;
+      kind = isFull ? this.#addressed.get(other) : undefined;
+      if (kind === undefined) {
+        kind = { reason, detail: isFull ? "other" : detail, stat: new Stat() };
+        this.#addressed.set(isFull ? other : key, kind);
+      }
+    }
+    this.#pending = kind;
+  }
+
+  /** All kinds of this thread together, since the last `rows`; one row a source that has any. */
+  sums(vcpu: number): SourceRow[] {
+    const away = new Stat();
+    for (const { stat } of [...this.#hardware.values(), ...this.#addressed.values()]) away.merge(stat);
+    const row = { reason: "", detail: "", vcpu } as const;
+    const { count } = this.#userspace;
+    return [
+      ...(away.count === 0
+        ? []
+        : [{ ...row, source: "kvm_exit" as const, count: away.count, away, spentNs: away.sumNs }]),
+      ...(count === 0 ? [] : [{ ...row, source: "userspace" as const, count }]),
+    ];
+  }
+
   /** The kinds of several threads together, since the last call. Counting starts again. */
   static rows(tallies: readonly ExitTally[]): SourceRow[] {
     const hardware = new Map<string, SourceRow & { away: Stat }>();
     const userspace = new Map<string, SourceRow>();
     for (const tally of tallies) {
       for (const kind of tally.#hardware.values()) mergeHardware(hardware, kind);
+      for (const kind of tally.#addressed.values()) mergeHardware(hardware, kind);
       for (const row of tally.#userspace.take()) {
         const key = `${row.reason} ${row.detail}`;
         userspace.set(key, { ...row, count: row.count + (userspace.get(key)?.count ?? 0) });

@@ -4,13 +4,15 @@
  */
 import { monotonicNs } from "@tools-kvm/kvm-binding";
 import { type FoundMachine, openMachine, processes, vcpusOf, vcpuThreads } from "../discover/machines.js";
+import { type EventKind, isOfKind } from "../exits/event-kinds.js";
 import { type HostView, lookAtHost } from "../sources/host.js";
 import { LedgerSource } from "../sources/ledger.js";
-import type { ExitSource } from "../sources/source.js";
+import type { ExitSource, SourceRow } from "../sources/source.js";
 import { StatsSource } from "../sources/stats.js";
 import { HARDWARE_EVENTS, TracepointSource, USERSPACE_EVENTS } from "../sources/tracepoints.js";
 import { Accumulator } from "./accumulator.js";
 import { exitRows } from "./exit-rows.js";
+import { grouped } from "./groups.js";
 import type { MachineInfo, Report } from "./report.js";
 
 export const SOURCE_NAMES = ["tracepoints", "ledger", "stats"] as const;
@@ -19,20 +21,27 @@ export type SourceName = (typeof SOURCE_NAMES)[number];
 export interface ObserverOptions {
   /** Only this machine: its name or the number of its process. */
   readonly vm?: string;
+  /** Only these vCPUs, by number. */
+  readonly vcpus?: readonly number[];
+  /** Only exits of this kind of access. */
+  readonly event?: EventKind;
+  /** Only exits that lasted at least so long, in nanoseconds: only kvm_exit tells. */
+  readonly overNs?: number;
   /** Only these sources; when left out, what tells most at the least cost to the guest. */
   readonly sources?: readonly SourceName[];
 }
 
 /** What has been seen of a machine so far; it outlives the machine. */
 interface Totals {
-  readonly machine: FoundMachine;
-  readonly info: MachineInfo;
+  machine: FoundMachine;
+  info: MachineInfo;
   readonly rows: Accumulator;
+  readonly vcpus: Accumulator;
   readonly counters: Record<string, number>;
 }
 
 interface Watched {
-  readonly machine: FoundMachine;
+  machine: FoundMachine;
   readonly tracepoints: TracepointSource | undefined;
   readonly ledger: LedgerSource | undefined;
   readonly stats: StatsSource | undefined;
@@ -64,14 +73,22 @@ export class Observer {
   rescan(): void {
     const now = new Set(processes());
     for (const [pid, watched] of this.#watched) {
-      if (now.has(pid) && vcpusOf(pid) !== undefined) continue;
+      const vcpus = now.has(pid) ? vcpusOf(pid) : undefined;
+      if (vcpus?.length === watched.machine.vcpuIds.length) continue;
+      if (vcpus !== undefined && watched.ledger !== undefined) {
+        watched.machine = { ...watched.machine, vcpuIds: vcpus };
+        this.#renew(watched);
+        continue;
+      }
+      // It is gone, or it was found while it was still being built and is looked at anew.
+      watched.tracepoints?.follow([]);
       // What it did last is still in its rings and its ledger: the next report has it.
       this.#ended.push(watched);
       this.#watched.delete(pid);
     }
     for (const pid of now) {
       const known = this.#watched.get(pid);
-      if (known !== undefined) known.tracepoints?.follow(vcpuThreads(known.machine));
+      if (known !== undefined) known.tracepoints?.follow(vcpuThreads(known.machine, this.#options.vcpus));
       else if (pid !== process.pid) this.#tryWatch(pid);
     }
   }
@@ -91,14 +108,21 @@ export class Observer {
     const watched = [...this.#watched.values(), ...ended];
     const lost = watched.reduce((sum, { tracepoints }) => sum + (tracepoints?.takeLost() ?? 0), 0);
     this.#lost += lost;
+    const collected = watched.map((each): MachineRows => {
+      const { event = "exit" } = this.#options;
+      const rows = sourcesOf(each)
+        .flatMap((source) => source.collect())
+        .filter(({ reason }) => isOfKind(event, reason));
+      const vcpus = sourcesOf(each).flatMap((source) => source.vcpus);
+      const totals = this.#totalsOf(each);
+      totals.rows.add(rows);
+      totals.vcpus.add(vcpus);
+      return { machine: each.machine, rows, vcpus };
+    });
     const report: Report = {
       seconds,
       machines: watched.map(machineInfo),
-      rows: watched.flatMap((each) => {
-        const rows = sourcesOf(each).flatMap((source) => source.collect());
-        this.#totalsOf(each).rows.add(rows);
-        return exitRows(rows, each.machine, seconds);
-      }),
+      ...rowsAndGroups(collected, seconds),
       stats: watched.flatMap((each) => {
         if (each.stats === undefined) return [];
         const counters = each.stats.collect();
@@ -119,7 +143,10 @@ export class Observer {
     return {
       seconds,
       machines: totals.map(({ info }) => info),
-      rows: totals.flatMap(({ machine, rows }) => exitRows(rows.rows, machine, seconds)),
+      ...rowsAndGroups(
+        totals.map(({ machine, rows, vcpus }) => ({ machine, rows: rows.rows, vcpus: vcpus.rows })),
+        seconds,
+      ),
       stats: totals.map(({ machine, counters }) => ({ machine: machine.name, pid: machine.pid, counters })),
       lost: this.#lost,
       notes: this.#notes(),
@@ -134,10 +161,16 @@ export class Observer {
     const { machine } = watched;
     let totals = this.#totals.get(machine.pid);
     if (totals === undefined) {
-      totals = { machine, info: machineInfo(watched), rows: new Accumulator(), counters: {} };
+      totals = { machine, info: machineInfo(watched), rows: new Accumulator(), vcpus: new Accumulator(), counters: {} };
       this.#totals.set(machine.pid, totals);
     }
     return totals;
+  }
+
+  /** The total tells what is known of the machine last. */
+  #renew(watched: Watched): void {
+    const totals = this.#totals.get(watched.machine.pid);
+    if (totals !== undefined) Object.assign(totals, { machine: watched.machine, info: machineInfo(watched) });
   }
 
   close(): void {
@@ -155,20 +188,28 @@ export class Observer {
       machine.ledger?.close();
       return;
     }
-    this.#watched.set(pid, this.#watch(machine));
+    const watched = this.#watch(machine);
+    this.#watched.set(pid, watched);
+    this.#renew(watched);
   }
 
   #watch(machine: FoundMachine): Watched {
-    const ledger = machine.ledger !== undefined && this.#wants("ledger") ? new LedgerSource(machine.ledger) : undefined;
+    const { vcpus, event } = this.#options;
+    const ledger =
+      machine.ledger !== undefined && this.#wants("ledger")
+        ? new LedgerSource(machine.ledger, { sinceNs: this.#startedNs, vcpus, event })
+        : undefined;
     return {
       machine,
       ledger,
       tracepoints: this.#openTracepoints(machine, ledger !== undefined),
-      stats: this.#wants("stats") ? StatsSource.open(machine.pid) : undefined,
+      stats: this.#wants("stats") ? StatsSource.open(machine.pid, vcpus) : undefined,
     };
   }
 
   #wants(source: SourceName): boolean {
+    // The ledger knows no single exit's time.
+    if (source === "ledger" && this.#options.overNs !== undefined) return false;
     return this.#options.sources?.includes(source) ?? true;
   }
 
@@ -180,9 +221,17 @@ export class Observer {
     const { tracepoints } = this.host;
     if (tracepoints === "none" || !this.#wants("tracepoints")) return undefined;
     if (tracepoints === "userspace" && hasLedger && this.#options.sources === undefined) return undefined;
+    const { event, overNs } = this.#options;
+    if (tracepoints === "userspace" && overNs !== undefined) {
+      this.#refused.add("how long an exit lasts is told by kvm_exit alone, which never fires here");
+      return undefined;
+    }
     try {
-      const source = new TracepointSource(tracepoints === "hardware" ? HARDWARE_EVENTS : USERSPACE_EVENTS);
-      source.follow(vcpuThreads(machine));
+      const source = new TracepointSource(tracepoints === "hardware" ? HARDWARE_EVENTS : USERSPACE_EVENTS, {
+        event,
+        overNs,
+      });
+      source.follow(vcpuThreads(machine, this.#options.vcpus));
       return source;
     } catch (error) {
       this.#refused.add(`tracepoints of ${machine.name}: ${(error as Error).message}`);
@@ -210,6 +259,26 @@ function machineInfo({ machine, tracepoints, ledger, stats }: Watched): MachineI
 
 function sourcesOf({ tracepoints, ledger }: Watched): ExitSource[] {
   return [tracepoints, ledger].filter((source) => source !== undefined);
+}
+
+/** What the sources gave of one machine. */
+interface MachineRows {
+  readonly machine: FoundMachine;
+  readonly rows: readonly SourceRow[];
+  readonly vcpus: readonly SourceRow[];
+}
+
+function rowsAndGroups(machines: readonly MachineRows[], seconds: number): Pick<Report, "rows" | "groups"> {
+  const all = (rowsOf: (machine: MachineRows) => readonly SourceRow[]) =>
+    machines.flatMap((each) => exitRows(rowsOf(each), each.machine, seconds));
+  return {
+    rows: all(({ rows }) => rows),
+    groups: {
+      reason: all(({ rows }) => grouped(rows, "reason")),
+      vcpu: all(({ vcpus }) => vcpus),
+      vm: all(({ rows }) => grouped(rows, "vm")),
+    },
+  };
 }
 
 function addCounters(sums: Record<string, number>, counters: Readonly<Record<string, number>>): void {

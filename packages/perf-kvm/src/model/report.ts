@@ -26,11 +26,27 @@ export interface ExitRow {
   readonly avgNs: number | null;
   readonly minNs: number | null;
   readonly maxNs: number | null;
+  readonly p50Ns: number | null;
   readonly p99Ns: number | null;
   /** The VMM's device that answered, and how long the VMM took until it entered the guest again. Only `ledger` knows. */
   readonly device: string | null;
   readonly handlerAvgNs: number | null;
+  /** Within 0.8%: the ledger keeps a histogram. */
+  readonly handlerMinNs: number | null;
+  readonly handlerMaxNs: number | null;
+  readonly handlerP50Ns: number | null;
   readonly handlerP99Ns: number | null;
+  /** How many took from 2^n up to 2^(n+1) ns, by n: of the times away, or else of the handler's; null when there are none. */
+  readonly octaves: readonly number[] | null;
+}
+
+/** The rows of a report put together. Where a row stands for several reasons, `reason` is empty. */
+export interface ExitGroups {
+  readonly reason: readonly ExitRow[];
+  /** One row a vCPU and source; of threads of which nobody knows the vCPU there is none. */
+  readonly vcpu: readonly ExitRow[];
+  /** One row a machine and source. */
+  readonly vm: readonly ExitRow[];
 }
 
 /** KVM's own counters of one machine over the period (binary stats, api.rst KVM_GET_STATS_FD), all vCPUs together. */
@@ -54,6 +70,8 @@ export interface Report {
   readonly seconds: number;
   readonly machines: readonly MachineInfo[];
   readonly rows: readonly ExitRow[];
+  /** The same, put together; absent in a report of a recording. */
+  readonly groups?: ExitGroups;
   readonly stats: readonly StatsRow[];
   /** Tracepoint records that found no room; a count that is not zero makes the rows a lower bound. */
   readonly lost: number;

@@ -46,4 +46,14 @@ describe("a stat of times", () => {
     expect(stat).toEqual(new Stat());
     expect(stat.avgNs).toBe(0);
   });
+
+  it("counts by octave: 0 and 1 ns first, and all of them", () => {
+    const stat = new Stat();
+    for (const ns of [0, 1, 2, 3, 4, 1023, 1024, 2 ** 30, 2 ** 40]) stat.add(ns);
+    const octaves = stat.octaves();
+    expect(octaves.slice(0, 3)).toEqual([2, 2, 1]);
+    expect([octaves[9], octaves[10], octaves[30]]).toEqual([1, 1, 1]);
+    expect(octaves.reduce((a, b) => a + b)).toBe(9);
+    expect(new Stat().octaves()).toEqual([]);
+  });
 });

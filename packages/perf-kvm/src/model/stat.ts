@@ -1,4 +1,9 @@
-import { BUCKET_COUNT, bucketOf, percentileNs } from "@tools-kvm/kvm-binding/uapi";
+import { BUCKET_COUNT, bucketLowNs, bucketMiddleNs, bucketOf, percentileNs } from "@tools-kvm/kvm-binding/uapi";
+
+/** The highest bit of each bucket's times. */
+const OCTAVES = Array.from({ length: BUCKET_COUNT }, (_, bucket) =>
+  Math.floor(Math.log2(Math.max(1, bucketLowNs(bucket)))),
+);
 
 /** Times of one kind of exit: how many, how long together, the extremes, and a histogram (error at most 0.8%). */
 export class Stat {
@@ -32,6 +37,26 @@ export class Stat {
     this.minNs = Number.POSITIVE_INFINITY;
     this.maxNs = 0;
     this.histogram.fill(0);
+  }
+
+  /** The extremes as the histogram has them, for times that were counted into it elsewhere (within 0.8%). */
+  extremesFromHistogram(): void {
+    const first = this.histogram.findIndex((count) => count > 0);
+    if (first === -1) return;
+    this.minNs = bucketMiddleNs(first);
+    this.maxNs = bucketMiddleNs(this.histogram.findLastIndex((count) => count > 0));
+  }
+
+  /** Counts by the highest bit of the time in nanoseconds; without zeros at the end. */
+  octaves(): number[] {
+    const counts: number[] = [];
+    this.histogram.forEach((count, bucket) => {
+      if (count === 0) return;
+      const octave = OCTAVES[bucket]!;
+      while (counts.length <= octave) counts.push(0);
+      counts[octave]! += count;
+    });
+    return counts;
   }
 
   get avgNs(): number {

@@ -59,6 +59,13 @@ export class UserspaceTally {
     else this.#count(reason, "");
   }
 
+  /** How many have been counted since the last `take`. */
+  get count(): number {
+    let sum = 0;
+    for (const { count } of this.#kinds.values()) sum += count;
+    return sum;
+  }
+
   /** What has been counted since the last call, by kind; counting starts again. A port read that is out comes later. */
   take(): SourceRow[] {
     const rows = [...this.#kinds.values()].map(

@@ -1,5 +1,6 @@
 /** What this host can show, and why not more: the sources ask it, the views print it. */
-import { accessSync, constants, existsSync, readFileSync } from "node:fs";
+import { accessSync, constants, existsSync } from "node:fs";
+import { hasCapability, perfEventParanoid } from "./privileges.js";
 import { tracefs } from "./trace-format.js";
 
 export interface HostView {
@@ -8,8 +9,6 @@ export interface HostView {
   /** One line each, for the screen: what cannot be seen, why, and what mends it. */
   readonly notes: readonly string[];
 }
-
-const PARANOID = "/proc/sys/kernel/perf_event_paranoid";
 
 export function lookAtHost(): HostView {
   const mount = tracefs();
@@ -20,9 +19,10 @@ export function lookAtHost(): HostView {
   if (!readable(`${mount}/events/kvm/kvm_userspace_exit/format`)) {
     return { tracepoints: "none", notes: ["tracepoints: tracefs may be read by root alone here; run it as root"] };
   }
-  if (process.getuid?.() !== 0 && paranoid() > -1 && !hasCapPerfmon()) {
+  const paranoid = perfEventParanoid();
+  if (process.getuid?.() !== 0 && paranoid > -1 && !hasCapability("CAP_PERFMON")) {
     const mend = "run it as root or with CAP_PERFMON, or sysctl kernel.perf_event_paranoid=-1";
-    return { tracepoints: "none", notes: [`tracepoints: not allowed (perf_event_paranoid ${paranoid()}); ${mend}`] };
+    return { tracepoints: "none", notes: [`tracepoints: not allowed (perf_event_paranoid ${paranoid}); ${mend}`] };
   }
   if (existsSync("/sys/module/kvm_pvm")) {
     const why = "kvm_exit never fires here (kvm-pvm): these are exits to user space";
@@ -38,21 +38,4 @@ function readable(path: string): boolean {
   } catch {
     return false;
   }
-}
-
-function paranoid(): number {
-  try {
-    return Number(readFileSync(PARANOID, "utf8"));
-  } catch {
-    return 2;
-  }
-}
-
-const CAP_SYS_ADMIN = 21n;
-const CAP_PERFMON = 38n;
-
-function hasCapPerfmon(): boolean {
-  const effective = /^CapEff:\s*([0-9a-f]+)$/m.exec(readFileSync("/proc/self/status", "utf8"))?.[1] ?? "0";
-  const bits = BigInt(`0x${effective}`);
-  return ((bits >> CAP_PERFMON) & 1n) === 1n || ((bits >> CAP_SYS_ADMIN) & 1n) === 1n;
 }

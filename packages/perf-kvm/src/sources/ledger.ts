@@ -1,11 +1,13 @@
 /** The exit ledger of a machine (kvm-binding's format): the VMM's own account, by device, to the nanosecond. */
 import { type ExitLedger, LedgerDirection, type LedgerSlotSnapshot } from "@tools-kvm/kvm-binding";
+import { type EventKind, isOfKind } from "../exits/event-kinds.js";
 import { userspaceExitName } from "../exits/names.js";
 import { Stat } from "../model/stat.js";
 import type { ExitSource, SourceRow } from "./source.js";
 
-/** A slot's counters, all vCPUs together. */
+/** Counters of a slot, all vCPUs together, or of a vCPU, all slots together. */
 interface Totals {
+  /** The slot; of a vCPU's totals any. */
   readonly slot: LedgerSlotSnapshot;
   count: number;
   kernelNs: number;
@@ -13,25 +15,46 @@ interface Totals {
   readonly handlerHistogram: Float64Array;
 }
 
+interface Snapshot {
+  readonly bySlot: ReadonlyMap<number, Totals>;
+  readonly byVcpu: ReadonlyMap<number, Totals>;
+}
+
+/** Which counters are looked at; all when left out. */
+interface Wanted {
+  readonly vcpus?: readonly number[];
+  readonly event?: EventKind;
+}
+
+const NOTHING: Snapshot = { bySlot: new Map(), byVcpu: new Map() };
+
 export class LedgerSource implements ExitSource {
   readonly name = "ledger";
   readonly #ledger: ExitLedger;
-  #before: Map<number, Totals>;
+  readonly #wanted: Wanted;
+  #before: Snapshot;
+  #vcpus: readonly SourceRow[] = [];
 
-  constructor(ledger: ExitLedger) {
+  /**
+   * Counts from now on, or from its beginning when the machine has been made after `sinceNs` (CLOCK_MONOTONIC).
+   */
+  constructor(ledger: ExitLedger, { sinceNs, ...wanted }: Wanted & { readonly sinceNs?: number } = {}) {
     this.#ledger = ledger;
-    this.#before = totals(ledger);
+    this.#wanted = wanted;
+    const isNew = sinceNs !== undefined && ledger.snapshot().createdNs >= sinceNs;
+    this.#before = isNew ? NOTHING : look(ledger, wanted);
   }
 
   collect(): SourceRow[] {
-    const now = totals(this.#ledger);
-    const rows = [...now].flatMap(([slot, after]): SourceRow[] => {
-      const before = this.#before.get(slot);
-      const count = after.count - (before?.count ?? 0);
-      return count > 0 ? [rowOf(after, before, count)] : [];
-    });
+    const before = this.#before;
+    const now = look(this.#ledger, this.#wanted);
     this.#before = now;
-    return rows;
+    this.#vcpus = changed(now.byVcpu, before.byVcpu, (vcpu, times) => ({ ...times, reason: "", detail: "", vcpu }));
+    return changed(now.bySlot, before.bySlot, (_, times, { slot }) => ({ ...times, ...namesOf(slot) }));
+  }
+
+  get vcpus(): readonly SourceRow[] {
+    return this.#vcpus;
   }
 
   takeLost(): number {
@@ -43,44 +66,69 @@ export class LedgerSource implements ExitSource {
   }
 }
 
-function totals(ledger: ExitLedger): Map<number, Totals> {
+function look(ledger: ExitLedger, { vcpus, event = "exit" }: Wanted): Snapshot {
   const bySlot = new Map<number, Totals>();
-  for (const { slots } of ledger.snapshot().vcpus) {
+  const byVcpu = new Map<number, Totals>();
+  for (const { id, slots } of ledger.snapshot().vcpus) {
+    if (vcpus !== undefined && !vcpus.includes(id)) continue;
     for (const slot of slots) {
-      const sum = bySlot.get(slot.slot);
-      if (sum === undefined) {
-        const { count, kernelNs, handlerNs, handlerHistogram } = slot;
-        bySlot.set(slot.slot, { slot, count, kernelNs, handlerNs, handlerHistogram });
-        continue;
-      }
-      sum.count += slot.count;
-      sum.kernelNs += slot.kernelNs;
-      sum.handlerNs += slot.handlerNs;
-      slot.handlerHistogram.forEach((count, bucket) => {
-        sum.handlerHistogram[bucket]! += count;
-      });
+      if (!isOfKind(event, userspaceExitName(slot.reason))) continue;
+      add(bySlot, slot.slot, slot);
+      add(byVcpu, id, slot);
     }
   }
-  return bySlot;
+  return { bySlot, byVcpu };
 }
 
-function rowOf(after: Totals, before: Totals | undefined, count: number): SourceRow {
-  const { slot } = after;
-  const handler = new Stat();
-  handler.count = count;
-  handler.sumNs = after.handlerNs - (before?.handlerNs ?? 0);
-  after.handlerHistogram.forEach((total, bucket) => {
-    handler.histogram[bucket] = total - (before?.handlerHistogram[bucket] ?? 0);
+function add(sums: Map<number, Totals>, key: number, slot: LedgerSlotSnapshot): void {
+  const sum = sums.get(key);
+  if (sum === undefined) {
+    const { count, kernelNs, handlerNs } = slot;
+    sums.set(key, { slot, count, kernelNs, handlerNs, handlerHistogram: slot.handlerHistogram.slice() });
+    return;
+  }
+  sum.count += slot.count;
+  sum.kernelNs += slot.kernelNs;
+  sum.handlerNs += slot.handlerNs;
+  slot.handlerHistogram.forEach((count, bucket) => {
+    sum.handlerHistogram[bucket]! += count;
   });
-  const direction =
-    slot.direction === LedgerDirection.in ? " in" : slot.direction === LedgerDirection.out ? " out" : "";
+}
+
+type Times = Pick<SourceRow, "source" | "count" | "handler" | "spentNs">;
+
+/** A row for each whose count has grown, with what came in between. */
+function changed(
+  now: ReadonlyMap<number, Totals>,
+  before: ReadonlyMap<number, Totals>,
+  rowOf: (key: number, times: Times, totals: Totals) => SourceRow,
+): SourceRow[] {
+  return [...now].flatMap(([key, after]): SourceRow[] => {
+    const past = before.get(key);
+    const count = after.count - (past?.count ?? 0);
+    if (count <= 0) return [];
+    const handler = new Stat();
+    handler.count = count;
+    handler.sumNs = after.handlerNs - (past?.handlerNs ?? 0);
+    after.handlerHistogram.forEach((total, bucket) => {
+      handler.histogram[bucket] = total - (past?.handlerHistogram[bucket] ?? 0);
+    });
+    handler.extremesFromHistogram();
+    const spentNs = after.kernelNs - (past?.kernelNs ?? 0) + handler.sumNs;
+    return [rowOf(key, { source: "ledger", count, handler, spentNs }, after)];
+  });
+}
+
+function namesOf({
+  reason,
+  direction,
+  detail,
+  device,
+}: LedgerSlotSnapshot): Pick<SourceRow, "reason" | "detail" | "device"> {
+  const way = direction === LedgerDirection.in ? " in" : direction === LedgerDirection.out ? " out" : "";
   return {
-    source: "ledger",
-    reason: userspaceExitName(slot.reason),
-    detail: slot.device === "" ? "" : `0x${slot.detail.toString(16)}${direction}`,
-    count,
-    handler,
-    spentNs: after.kernelNs - (before?.kernelNs ?? 0) + handler.sumNs,
-    device: slot.device === "" ? undefined : slot.device,
+    reason: userspaceExitName(reason),
+    detail: device === "" ? "" : `0x${detail.toString(16)}${way}`,
+    device: device === "" ? undefined : device,
   };
 }

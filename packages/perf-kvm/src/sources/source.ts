@@ -8,6 +8,8 @@ export interface SourceRow {
   readonly source: RowSource;
   readonly reason: string;
   readonly detail: string;
+  /** The vCPU, where rows tell vCPUs apart. */
+  readonly vcpu?: number;
   readonly count: number;
   /** Time away from the guest; absent where the source cannot know it. */
   readonly away?: Stat;
@@ -22,6 +24,8 @@ export interface ExitSource {
   /** Short, for the list of what can be seen: `kvm_exit`, `ledger`. */
   readonly name: string;
   collect(): SourceRow[];
+  /** What `collect` gave last, by vCPU: a row each, without reason or detail. */
+  readonly vcpus: readonly SourceRow[];
   /** Records lost since the last call. */
   takeLost(): number;
   close(): void;

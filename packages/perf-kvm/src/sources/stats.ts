@@ -10,11 +10,16 @@ export class StatsSource {
     this.#before = this.#read();
   }
 
-  /** Takes the descriptors of `pid`; undefined when it holds none open, or this process may not take them. */
-  static open(pid: number): StatsSource | undefined {
+  /**
+   * Takes the descriptors of `pid`; undefined when it holds none open, or this process may not take them.
+   * @param vcpus only these vCPUs, and nothing of the VM as a whole; all when left out
+   */
+  static open(pid: number, vcpus?: readonly number[]): StatsSource | undefined {
     const fds: StatsFd[] = [];
     try {
-      for (const { fd } of StatsFd.find(pid)) fds.push(StatsFd.take(pid, fd));
+      for (const { fd, vcpuId } of StatsFd.find(pid)) {
+        if (vcpus === undefined || vcpus.includes(vcpuId)) fds.push(StatsFd.take(pid, fd));
+      }
       if (fds.length > 0) return new StatsSource(fds);
     } catch {
       for (const fd of fds) fd.close();

@@ -10,6 +10,8 @@ import {
   type PerfRing,
 } from "@tools-kvm/kvm-binding";
 import { EventColumns, EventDecoder } from "../columns/events.js";
+import type { FollowedThread } from "../discover/machines.js";
+import { captureFilter, detailOf, type EventKind } from "../exits/event-kinds.js";
 import { ExitTally } from "../model/exit-tally.js";
 import type { ExitSource, SourceRow } from "./source.js";
 import { kvmTraceFormat, type TraceFormat } from "./trace-format.js";
@@ -23,8 +25,16 @@ const RING_PAGES = 256;
 const CLOCK_MONOTONIC = 1;
 const BATCH_EVENTS = 8192;
 
+/** Which exits are captured; all when left out. */
+export interface Capture {
+  readonly event?: EventKind;
+  /** Only exits that lasted at least so long, in nanoseconds. Where only exits to user space are seen, it does nothing. */
+  readonly overNs?: number;
+}
+
 interface Thread {
   readonly tid: number;
+  vcpu: number | null;
   readonly events: readonly PerfEvent[];
   readonly ring: PerfRing;
   readonly tally: ExitTally;
@@ -38,28 +48,44 @@ export class TracepointSource implements ExitSource {
   readonly #columns = new EventColumns(BATCH_EVENTS);
   readonly #bytes = new Uint8Array(RING_PAGES * 4096);
   readonly #view = new DataView(this.#bytes.buffer);
+  /** Threads that are gone, with what they did since the last report. */
+  #retired: Thread[] = [];
+  #vcpus: readonly SourceRow[] = [];
+  readonly #event: EventKind;
+  readonly #overNs: number;
+  readonly #detailEvent: number | undefined;
   #lost = 0;
 
   /** Throws KvmError when this process may not trace (EACCES), or Error when tracefs has no such events. */
-  constructor(events: typeof HARDWARE_EVENTS | typeof USERSPACE_EVENTS) {
+  constructor(events: typeof HARDWARE_EVENTS | typeof USERSPACE_EVENTS, { event = "exit", overNs = 0 }: Capture = {}) {
     this.name = events === HARDWARE_EVENTS ? "kvm_exit" : "userspace";
-    this.#formats = events.flatMap((event) => kvmTraceFormat(event) ?? []);
+    this.#event = event;
+    this.#overNs = overNs;
+    const detail = this.name === "kvm_exit" ? detailOf(event) : undefined;
+    this.#detailEvent = detail?.event;
+    const names = detail === undefined ? events : [...events, detail.tracepoint];
+    this.#formats = names.flatMap((name) => kvmTraceFormat(name) ?? []);
     if (this.#formats.length === 0) throw new Error("tracefs does not show KVM's tracepoints");
     this.#decoder = new EventDecoder(this.#formats);
   }
 
   /** Traces exactly these threads from now on. A thread that is gone by now is passed over. */
-  follow(tids: readonly number[]): void {
+  follow(threads: readonly FollowedThread[]): void {
+    const wanted = new Set(threads.map(({ tid }) => tid));
     for (const [tid, thread] of this.#threads) {
-      if (tids.includes(tid)) continue;
+      if (wanted.has(tid)) continue;
       this.#drain(thread);
       closeAll(thread.events);
       this.#threads.delete(tid);
+      this.#retired.push(thread);
     }
-    for (const tid of tids) {
-      if (this.#threads.has(tid)) continue;
-      const thread = this.#open(tid);
-      if (thread !== undefined) this.#threads.set(tid, thread);
+    for (const { tid, vcpu } of threads) {
+      const known = this.#threads.get(tid);
+      if (known !== undefined) known.vcpu ??= vcpu;
+      else {
+        const thread = this.#open(tid, vcpu);
+        if (thread !== undefined) this.#threads.set(tid, thread);
+      }
     }
   }
 
@@ -70,7 +96,13 @@ export class TracepointSource implements ExitSource {
 
   collect(): SourceRow[] {
     this.drain();
-    return ExitTally.rows([...this.#threads.values()].map(({ tally }) => tally));
+    const threads = [...this.#threads.values(), ...this.#retired.splice(0)];
+    this.#vcpus = threads.flatMap(({ vcpu, tally }) => (vcpu === null ? [] : tally.sums(vcpu)));
+    return ExitTally.rows(threads.map(({ tally }) => tally));
+  }
+
+  get vcpus(): readonly SourceRow[] {
+    return this.#vcpus;
   }
 
   takeLost(): number {
@@ -84,10 +116,10 @@ export class TracepointSource implements ExitSource {
     this.#threads.clear();
   }
 
-  #open(tid: number): Thread | undefined {
+  #open(tid: number, vcpu: number | null): Thread | undefined {
     const events: PerfEvent[] = [];
     try {
-      for (const { id } of this.#formats) {
+      for (const { id, name } of this.#formats) {
         const event = PerfEvent.open(
           {
             type: PERF_TYPE_TRACEPOINT,
@@ -101,11 +133,16 @@ export class TracepointSource implements ExitSource {
           { pid: tid, cpu: -1 },
         );
         events.push(event);
+        const filter = captureFilter(this.#event, name);
+        if (filter !== undefined) event.setFilter(filter);
       }
       const ring = events[0]!.mapRing(RING_PAGES);
       for (const event of events.slice(1)) event.setOutput(events[0]!);
       for (const event of events) event.enable();
-      return { tid, events, ring, tally: new ExitTally() };
+      const tally = new ExitTally();
+      tally.overNs = this.#overNs;
+      tally.detailEvent = this.#detailEvent;
+      return { tid, vcpu, events, ring, tally };
     } catch (error) {
       closeAll(events);
       if ((error as { errnoName?: string }).errnoName === "ESRCH") return undefined;

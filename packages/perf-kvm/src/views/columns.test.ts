@@ -1,8 +1,9 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { ExitRow, Report } from "../model/report.js";
-import { DEFAULT_SORT, EXIT_COLUMNS, headerLine, matches, rowLine, sortRows } from "./columns.js";
+import { columnsFor, DEFAULT_SORT, EXIT_COLUMNS, headerLine, LEVELS, matches, rowLine, sortRows } from "./columns.js";
 import { formatCount, formatNs, formatShare } from "./format.js";
+import { HISTOGRAM_TITLE, HISTOGRAM_WIDTH, histogramText } from "./histogram.js";
 import { jsonReport } from "./json.js";
 import { plainReport } from "./plain.js";
 
@@ -18,10 +19,15 @@ const ROW: ExitRow = {
   avgNs: null,
   minNs: null,
   maxNs: null,
+  p50Ns: null,
   p99Ns: null,
   device: "testdev-latch",
   handlerAvgNs: 321,
+  handlerMinNs: 300,
+  handlerMaxNs: 1000,
+  handlerP50Ns: 320,
   handlerP99Ns: 900,
+  octaves: null,
 };
 
 const number = fc.oneof(fc.constant(null), fc.nat(), fc.double({ min: 0, max: 1e12, noNaN: true }));
@@ -37,10 +43,15 @@ const row: fc.Arbitrary<ExitRow> = fc.record({
   avgNs: number,
   minNs: number,
   maxNs: number,
+  p50Ns: number,
   p99Ns: number,
   device: fc.oneof(fc.constant(null), fc.string()),
   handlerAvgNs: number,
+  handlerMinNs: number,
+  handlerMaxNs: number,
+  handlerP50Ns: number,
   handlerP99Ns: number,
+  octaves: fc.oneof(fc.constant(null), fc.array(fc.nat(), { maxLength: 40 })),
 });
 
 describe("the exit table", () => {
@@ -68,9 +79,42 @@ describe("the exit table", () => {
           if (typeof a === "number") expect(a).toBeGreaterThanOrEqual(b as number);
           else expect(a.localeCompare(b as string)).toBeLessThanOrEqual(0);
         }
-        expect(sortRows([...sorted].reverse(), column).map(rowLine)).toEqual(sorted.map(rowLine));
+        expect(sortRows([...sorted].reverse(), column).map((each) => rowLine(each))).toEqual(
+          sorted.map((each) => rowLine(each)),
+        );
       }),
     );
+  });
+
+  it("has more columns on a wider screen, and never more than fit", () => {
+    const titles = (width: number, several = false) =>
+      columnsFor("detail", width, false, several).map(({ title }) => title);
+    expect(titles(80)).toEqual(EXIT_COLUMNS.map(({ title }) => title));
+    expect(titles(40)).toEqual(titles(80));
+    expect(titles(118)).toEqual(expect.arrayContaining(["MIN", "P50", "MAX", HISTOGRAM_TITLE]));
+    expect(titles(94, true)[0]).toBe("MACHINE");
+    fc.assert(
+      fc.property(
+        row,
+        fc.integer({ min: 80, max: 300 }),
+        fc.constantFrom(...LEVELS),
+        fc.boolean(),
+        (each, width, level, several) => {
+          const columns = columnsFor(level, width, several, several);
+          expect(headerLine(columns).length).toBeLessThanOrEqual(width);
+          expect(rowLine(each, columns)).toHaveLength(headerLine(columns).length);
+        },
+      ),
+    );
+  });
+
+  it("draws times as bars, a character for each factor of four", () => {
+    expect(histogramText(null)).toBe("-");
+    expect(histogramText([])).toBe(" ".repeat(HISTOGRAM_WIDTH));
+    // A thousand of 1 us, one of 1 ms; what is shorter or longer than the picture is at its ends.
+    const octaves = [...Array.from({ length: 40 }, () => 0)];
+    [octaves[0], octaves[10], octaves[20], octaves[39]] = [1, 1000, 1, 1000];
+    expect(histogramText(octaves)).toBe("▁ █    ▁   █");
   });
 
   it("is filtered by reason, detail, device and machine, in either case", () => {

@@ -19,3 +19,17 @@ export function formatCount(count: number): string {
 export function formatShare(share: number | null): string {
   return share === null ? "-" : `${(100 * share).toFixed(1)}%`;
 }
+
+/** `512 KiB`, `128 MiB`, `1.5 GiB`; `-` for what cannot be known. */
+export function formatBytes(bytes: number | null): string {
+  if (bytes === null) return "-";
+  const [value, unit] =
+    bytes < 2 ** 20
+      ? [bytes / 2 ** 10, "KiB"]
+      : bytes < 2 ** 30
+        ? [bytes / 2 ** 20, "MiB"]
+        : bytes < 2 ** 40
+          ? [bytes / 2 ** 30, "GiB"]
+          : [bytes / 2 ** 40, "TiB"];
+  return `${Number(value.toFixed(1))} ${unit}`;
+}

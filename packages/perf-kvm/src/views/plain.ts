@@ -10,7 +10,8 @@ export function plainReport(report: Report): string {
     const text = statsText(counters, report.seconds);
     if (text !== "") lines.push(`${machine}: ${text}`);
   }
-  if (report.rows.length > 0) lines.push(headerLine(), ...sortRows(report.rows, DEFAULT_SORT).map(rowLine));
+  if (report.rows.length > 0)
+    lines.push(headerLine(), ...sortRows(report.rows, DEFAULT_SORT).map((row) => rowLine(row)));
   return `${lines.map((line) => line.trimEnd()).join("\n")}\n`;
 }
 

@@ -5,6 +5,8 @@
 const ALTERNATE_SCREEN = "\x1b[?1049h\x1b[?25l";
 const NORMAL_SCREEN = "\x1b[?25h\x1b[?1049l";
 const CLEAR = "\x1b[2J";
+const INVERSE = "\x1b[7m";
+const PLAIN = "\x1b[0m";
 
 const moveTo = (row: number, column: number): string => `\x1b[${row + 1};${column + 1}H`;
 
@@ -13,6 +15,7 @@ export class Screen {
   #columns: number;
   #rows: number;
   #shown: string[] = [];
+  #marked = -1;
 
   constructor(columns: number, rows: number, write: (text: string) => void) {
     this.#columns = columns;
@@ -41,17 +44,22 @@ export class Screen {
     this.#columns = columns;
     this.#rows = rows;
     this.#shown = [];
+    this.#marked = -1;
     this.#write(CLEAR);
   }
 
-  /** Shows these lines from the top; what does not fit is cut. Returns what it wrote. */
-  draw(lines: readonly string[]): string {
+  /** Shows these lines from the top, the `marked` one in inverse video; what does not fit is cut. Returns what it wrote. */
+  draw(lines: readonly string[], marked = -1): string {
     let output = "";
     for (let row = 0; row < this.#rows; row++) {
       const line = (lines[row] ?? "").slice(0, this.#columns).padEnd(this.#columns);
-      output += difference(this.#shown[row] ?? "", line, row);
+      const wasMarked = row === this.#marked;
+      if (row === marked) {
+        if (!wasMarked || line !== this.#shown[row]) output += moveTo(row, 0) + INVERSE + line + PLAIN;
+      } else output += difference(wasMarked ? "" : (this.#shown[row] ?? ""), line, row);
       this.#shown[row] = line;
     }
+    this.#marked = marked;
     if (output !== "") this.#write(output);
     return output;
   }

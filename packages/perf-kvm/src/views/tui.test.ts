@@ -1,8 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import type { ExitRow, Report } from "../model/report.js";
-import { EXIT_COLUMNS, headerLine } from "./columns.js";
-import { frame, INITIAL_STATE, keysOf, pressed, type TuiState } from "./tui.js";
+import { EXIT_COLUMNS } from "./columns.js";
+import { frame, INITIAL_STATE, keysOf, picture, pressed, type TuiState } from "./tui.js";
 
 const ROWS = 24;
 
@@ -12,9 +12,14 @@ function rowOf(reason: string, rate: number): ExitRow {
     avgNs: null,
     minNs: null,
     maxNs: null,
+    p50Ns: null,
     p99Ns: null,
     handlerAvgNs: null,
+    handlerMinNs: null,
+    handlerMaxNs: null,
+    handlerP50Ns: null,
     handlerP99Ns: null,
+    octaves: null,
   };
   return { machine: "demo", pid: 1, source: "ledger", reason, detail: "", count: 1, rate, device: null, ...unknown };
 }
@@ -26,7 +31,13 @@ function reportOf(rows: readonly ExitRow[]): Report {
 
 /** The state after these keys; undefined when one of them has ended the view. */
 function after(...keys: string[]): TuiState | undefined {
-  return keys.reduce<TuiState | undefined>((state, key) => state && pressed(state, key), INITIAL_STATE);
+  return afterOn(NO_REPORT, ...keys);
+}
+
+const NO_REPORT = reportOf([]);
+
+function afterOn(report: Report, ...keys: string[]): TuiState | undefined {
+  return keys.reduce<TuiState | undefined>((state, key) => state && pressed(state, key, report), INITIAL_STATE);
 }
 
 const report = reportOf([rowOf("IO", 10), rowOf("MMIO", 30), rowOf("HLT", 20)]);
@@ -35,11 +46,12 @@ const reasons = (lines: readonly string[]) =>
 
 describe("the live table", () => {
   it("fills the screen exactly, whatever the report and the keys", () => {
-    const key = fc.constantFrom("<", ">", "f", "p", "h", "\r", "x", "\x7f", "\x1b[A", "\x1b[B", "\x1b");
+    const key = fc.constantFrom(..."<>fpth1234x\r\x7f\x1b", "\x1b[A", "\x1b[B", "\x1b[5~", "\x1b[6~");
     fc.assert(
       fc.property(fc.array(key), fc.nat({ max: 60 }), fc.integer({ min: 2, max: 50 }), (keys, count, rows) => {
         const many = reportOf(Array.from({ length: count }, (_, i) => rowOf(`R${i}`, i)));
-        const lines = frame(many, after(...keys)!, rows);
+        const { lines, marked } = picture(many, afterOn(many, ...keys)!, rows);
+        expect(marked).toBeLessThan(rows - 1);
         expect(lines).toHaveLength(rows);
         expect(lines.at(-1)).toMatch(/^(sorted by|filter: )/);
       }),
@@ -77,11 +89,59 @@ describe("the live table", () => {
 
   it("scrolls within its rows", () => {
     const many = reportOf(Array.from({ length: 40 }, (_, i) => rowOf(`R${i}`, 100 - i)));
-    const down = frame(many, after("\x1b[B", "\x1b[B")!, ROWS);
-    expect(down[down.indexOf(headerLine()) + 1]).toMatch(/^R2 /);
-    const far = frame(many, after(...Array.from({ length: 90 }, () => "\x1b[B"))!, ROWS);
-    expect(far.at(-2)).toMatch(/^R39 /);
-    expect(after("\x1b[A")!.scroll).toBe(0);
+    const chosen = (...keys: string[]) => {
+      const { lines, marked } = picture(many, afterOn(many, ...keys)!, ROWS);
+      return lines[marked];
+    };
+    expect(chosen()).toMatch(/^R0 /);
+    expect(chosen("\x1b[B", "\x1b[B")).toMatch(/^R2 /);
+    expect(chosen("\x1b[6~", "\x1b[6~", "\x1b[6~")).toMatch(/^R30 /);
+    expect(chosen(...Array.from({ length: 90 }, () => "\x1b[B"))).toMatch(/^R39 /);
+    expect(chosen("\x1b[6~", "\x1b[5~", "\x1b[A")).toMatch(/^R0 /);
+  });
+
+  it("goes from machines to reasons to details by Enter, and back", () => {
+    const row = (pid: number, reason: string, detail: string): ExitRow => ({
+      ...rowOf(reason, 10 * pid),
+      machine: `m${pid}`,
+      pid,
+      detail,
+    });
+    const details = [row(1, "IO", "0x80 out"), row(2, "IO", "0xe0 out"), row(2, "IO", "0xe4 out"), row(2, "HLT", "")];
+    const machines = [1, 2].map((pid) => ({ name: `m${pid}`, pid, vcpus: 1, sources: ["ledger"] }));
+    const groups = {
+      reason: [row(1, "IO", ""), row(2, "IO", ""), row(2, "HLT", "")],
+      vcpu: [{ ...row(2, "", ""), vcpu: 7 }],
+      vm: [row(1, "", ""), row(2, "", "")],
+    };
+    const many: Report = { ...reportOf(details), machines, groups };
+    const shown = (...keys: string[]) => {
+      const lines = frame(many, afterOn(many, ...keys)!, ROWS);
+      const from = lines.findIndex((line) => /TIME/.test(line));
+      return lines
+        .slice(from + 1, -1)
+        .filter((line) => line !== "")
+        .map((line) =>
+          line
+            .split(/\s{2,}|\s(?=ledger)/)
+            .slice(0, 2)
+            .join(" "),
+        );
+    };
+    expect(shown("4")).toEqual(["m2 ledger", "m1 ledger"]);
+    expect(shown("4", "\r")).toEqual(["HLT ledger", "IO ledger"]);
+    expect(shown("4", "\r", "\x1b[B", "\r")).toEqual(["IO 0xe0 out", "IO 0xe4 out"]);
+    expect(shown("4", "\r", "\x1b[B", "\r", "\x7f")).toEqual(["HLT ledger", "IO ledger"]);
+    expect(shown("4", "\r", "\r", "\x7f", "\x7f", "\x7f")).toEqual(["m2 ledger", "m1 ledger"]);
+    expect(shown("3")).toEqual(["m2 7"]);
+    expect(shown("3", "\r")).toEqual(["m2 7"]);
+    expect(frame(many, afterOn(many, "4", "\r", "\r")!, ROWS)[0]).toContain("by detail of m2 HLT");
+  });
+
+  it("shows the total by t, with counts in place of rates", () => {
+    const state = after("t")!;
+    expect(frame(report, state, ROWS).join("\n")).toMatch(/TOTAL[\s\S]*COUNT/);
+    expect(frame(report, state, ROWS).at(-1)).toContain("sorted by COUNT");
   });
 
   it("explains itself by h, and says what to do when no machine runs", () => {

@@ -1,90 +1,196 @@
 /** The live table on a terminal: keys, and what each makes of the report. */
-import type { Report } from "../model/report.js";
-import { DEFAULT_SORT, EXIT_COLUMNS, headerLine, matches, rowLine, sortRows } from "./columns.js";
+import type { ExitRow, Report } from "../model/report.js";
+import { columnsFor, type ExitColumn, headerLine, type Level, matches, rowLine, sortRows } from "./columns.js";
 import { statsText, summaryLine } from "./plain.js";
 import { Screen } from "./screen.js";
 
 const HELP = [
-  "",
   "  q        quit",
   "  < and >  sort by the column to the left or right",
   "  f        show only rows with a text in them; an empty text shows all again",
   "  p        freeze and go on",
-  "  arrows   scroll",
+  "  t        since the beginning, or only the last interval",
+  "  1 2 3 4  by reason, by detail, by vCPU, by machine",
+  "  Enter    the reasons of this machine, or the details of this reason",
+  "  Bksp     back to where Enter was pressed",
+  "  arrows   choose a row, scroll; page up and down",
   "  h        this help",
   "",
   "  TIME     part of all time that this kind of exit accounts for",
   "  AVG P99  time away from the guest, from kvm_exit to kvm_entry",
   "  HANDLER  mean time in the VMM's device, from its exit ledger",
   "  -        cannot be known on this host",
+  "  A wide screen has MIN, P50, MAX too, and the times from 64 ns to 1 s as bars.",
 ];
 
 const CTRL_C = "\x03";
 const ESCAPE = "\x1b";
+const KEY = {
+  UP: `${ESCAPE}[A`,
+  DOWN: `${ESCAPE}[B`,
+  LEFT: `${ESCAPE}[D`,
+  PAGE_UP: `${ESCAPE}[5~`,
+  PAGE_DOWN: `${ESCAPE}[6~`,
+} as const;
+const PAGE_ROWS = 10;
+
+/** What the table shows: rows of a level, of one machine or reason alone where Enter has led there. */
+interface Place {
+  readonly level: Level;
+  /** Process of the machine; undefined for all. */
+  readonly pid?: number;
+  readonly machine?: string;
+  readonly reason?: string;
+}
 
 export interface TuiState {
-  sort: number;
-  filter: string;
+  readonly place: Place;
+  /** Where Enter was pressed, the last one last. */
+  readonly back: readonly Place[];
+  /** Title of the column to sort by. */
+  readonly sort: string;
+  readonly filter: string;
   /** What is being typed after `f`; undefined when nothing is. */
-  typing: string | undefined;
-  frozen: boolean;
-  help: boolean;
-  scroll: number;
+  readonly typing: string | undefined;
+  readonly frozen: boolean;
+  /** Since the beginning, in place of the last interval. */
+  readonly total: boolean;
+  readonly help: boolean;
+  /** The chosen row, from 0. */
+  readonly cursor: number;
 }
 
 export const INITIAL_STATE: TuiState = {
-  sort: DEFAULT_SORT,
+  place: { level: "detail" },
+  back: [],
+  sort: "RATE/s",
   filter: "",
   typing: undefined,
   frozen: false,
+  total: false,
   help: false,
-  scroll: 0,
+  cursor: 0,
 };
 
-/** What a key makes of the state; undefined when it ends the view. */
-export function pressed(state: TuiState, key: string): TuiState | undefined {
+const LEVEL_KEYS: Readonly<Record<string, Level>> = { "1": "reason", "2": "detail", "3": "vcpu", "4": "vm" };
+const LEVEL_TITLES: Readonly<Record<Level, string>> = {
+  reason: "by reason",
+  detail: "by detail",
+  vcpu: "by vCPU",
+  vm: "by machine",
+};
+
+/** What a key makes of the state, with this report on a screen of this width; undefined when it ends the view. */
+export function pressed(state: TuiState, key: string, report: Report = NOTHING, columns = 80): TuiState | undefined {
   if (key === CTRL_C) return undefined;
   if (state.typing !== undefined) return typed(state, state.typing, key);
+  const level = LEVEL_KEYS[key];
+  if (level !== undefined) return { ...state, place: { level }, back: [], cursor: 0, help: false };
   switch (key) {
     case "q":
       return undefined;
     case "<":
     case ",":
-      return { ...state, sort: (state.sort + EXIT_COLUMNS.length - 1) % EXIT_COLUMNS.length };
+      return sortedBeside(state, -1, report, columns);
     case ">":
     case ".":
     case "s":
-      return { ...state, sort: (state.sort + 1) % EXIT_COLUMNS.length };
+      return sortedBeside(state, 1, report, columns);
     case "f":
     case "/":
       return { ...state, typing: "" };
     case "p":
     case " ":
       return { ...state, frozen: !state.frozen };
+    case "t":
+      return { ...state, total: !state.total };
     case "h":
     case "?":
       return { ...state, help: !state.help };
-    case `${ESCAPE}[A`:
-      return { ...state, scroll: Math.max(0, state.scroll - 1) };
-    case `${ESCAPE}[B`:
-      return { ...state, scroll: state.scroll + 1 };
+    case "\r":
+    case "\n":
+      return drilledDown(state, report, columns);
+    case "\x7f":
+    case "\b":
+    case KEY.LEFT:
+      return { ...state, place: state.back.at(-1) ?? state.place, back: state.back.slice(0, -1), cursor: 0 };
+    case KEY.UP:
+      return moved(state, -1, report, columns);
+    case KEY.DOWN:
+      return moved(state, 1, report, columns);
+    case KEY.PAGE_UP:
+      return moved(state, -PAGE_ROWS, report, columns);
+    case KEY.PAGE_DOWN:
+      return moved(state, PAGE_ROWS, report, columns);
     default:
       return state;
   }
 }
 
 function typed(state: TuiState, typing: string, key: string): TuiState {
-  if (key === "\r" || key === "\n") return { ...state, filter: typing, typing: undefined, scroll: 0 };
+  if (key === "\r" || key === "\n") return { ...state, filter: typing, typing: undefined, cursor: 0 };
   if (key === ESCAPE) return { ...state, typing: undefined };
   if (key === "\x7f" || key === "\b") return { ...state, typing: typing.slice(0, -1) };
   return key >= " " && !key.startsWith(ESCAPE) ? { ...state, typing: typing + key } : state;
 }
 
-/** The lines of a frame: exactly `rows` of them, and notes and counters cut to `columns` at their words. */
-export function frame(report: Report, state: TuiState, rows: number, columns = 80): string[] {
-  const filter = state.filter === "" ? "" : `  filter: ${state.filter}`;
+function sortedBeside(state: TuiState, step: number, report: Report, width: number): TuiState {
+  const columns = visibleColumns(state, report, width);
+  const index = columns.indexOf(sortColumn(state, columns)) + step;
+  return { ...state, sort: columns[(index + columns.length) % columns.length]!.title };
+}
+
+function moved(state: TuiState, step: number, report: Report, width: number): TuiState {
+  const last = Math.max(0, visibleRows(state, report, width).length - 1);
+  return { ...state, cursor: Math.max(0, Math.min(state.cursor + step, last)) };
+}
+
+/** From a machine to its reasons, from a reason to its details; elsewhere there is nothing below. */
+function drilledDown(state: TuiState, report: Report, width: number): TuiState {
+  const { place } = state;
+  const row = visibleRows(state, report, width)[state.cursor];
+  if (row === undefined) return state;
+  const { pid, machine } = row;
+  const below: Place | undefined =
+    place.level === "vm"
+      ? { level: "reason", pid, machine }
+      : place.level === "reason"
+        ? { level: "detail", pid, machine, reason: row.reason }
+        : undefined;
+  return below === undefined ? state : { ...state, place: below, back: [...state.back, place], cursor: 0 };
+}
+
+function visibleColumns({ place, total }: TuiState, report: Report, width: number): readonly ExitColumn[] {
+  return columnsFor(place.level, width, total, report.machines.length > 1 && place.pid === undefined);
+}
+
+/** The chosen column, or the one with the rate or count when this table does not have it. */
+function sortColumn({ sort }: TuiState, columns: readonly ExitColumn[]): ExitColumn {
+  return columns.find(({ title }) => title === sort) ?? columns.find(({ title }) => /^(RATE\/s|COUNT)$/.test(title))!;
+}
+
+function visibleRows(state: TuiState, report: Report, width: number): ExitRow[] {
+  const { place, filter } = state;
+  const rows = place.level === "detail" ? report.rows : (report.groups?.[place.level] ?? []);
+  const shown = rows.filter(
+    (row) =>
+      (place.pid === undefined || row.pid === place.pid) &&
+      (place.reason === undefined || row.reason === place.reason) &&
+      matches(row, filter),
+  );
+  return sortRows(shown, sortColumn(state, visibleColumns(state, report, width)));
+}
+
+/** What is on the screen: its lines, and which of them is the chosen row's (-1 for none). */
+export interface Picture {
+  readonly lines: readonly string[];
+  readonly marked: number;
+}
+
+/** A frame: exactly `rows` lines, notes and counters cut to `columns` at their words. */
+export function picture(report: Report, state: TuiState, rows: number, columns = 80): Picture {
   const head = [
-    `perf-kvm top: ${summaryLine(report)}${state.frozen ? "  FROZEN" : ""}${filter}`,
+    ...wrapped(`perf-kvm top: ${summaryLine(report)}${placeText(state)}`, columns),
     ...report.notes.flatMap((note) => wrapped(`! ${note}`, columns)),
     ...report.stats.flatMap(({ machine, counters }) => {
       const text = statsText(counters, report.seconds);
@@ -92,13 +198,34 @@ export function frame(report: Report, state: TuiState, rows: number, columns = 8
     }),
     "",
   ];
+  const sort = sortColumn(state, visibleColumns(state, report, columns)).title;
   const foot =
     state.typing === undefined
-      ? `sorted by ${EXIT_COLUMNS[state.sort]!.title}   q quit  <> sort  f filter  p freeze  h help`
+      ? `sorted by ${sort}   q quit  <> sort  f filter  p freeze  t total  1-4 by  h help`
       : `filter: ${state.typing}_`;
-  const body = state.help ? HELP : table(report, state, rows - head.length - 1);
+  const { lines: body, marked } = state.help
+    ? { lines: HELP, marked: -1 }
+    : table(report, state, rows - head.length - 1, columns);
   const lines = [...head, ...body].slice(0, rows - 1);
-  return [...lines, ...Array.from({ length: rows - 1 - lines.length }, () => ""), foot];
+  const padding = Array.from({ length: rows - 1 - lines.length }, () => "");
+  const line = marked === -1 ? -1 : head.length + marked;
+  return { lines: [...lines, ...padding, foot], marked: line < rows - 1 ? line : -1 };
+}
+
+export function frame(report: Report, state: TuiState, rows: number, columns = 80): readonly string[] {
+  return picture(report, state, rows, columns).lines;
+}
+
+function placeText({ place, total, frozen, filter }: TuiState): string {
+  const within = [place.machine, place.reason].filter((name) => name !== undefined).join(" ");
+  return [
+    place.level === "detail" && within === ""
+      ? ""
+      : `  ${LEVEL_TITLES[place.level]}${within === "" ? "" : ` of ${within}`}`,
+    total ? "  TOTAL" : "",
+    frozen ? "  FROZEN" : "",
+    filter === "" ? "" : `  filter: ${filter}`,
+  ].join("");
 }
 
 /** Lines of at most `columns` characters; all but the first are indented. */
@@ -114,15 +241,20 @@ function wrapped(text: string, columns: number): string[] {
   return [...lines, line];
 }
 
-function table(report: Report, { filter, sort, scroll }: TuiState, room: number): string[] {
-  const rows = sortRows(
-    report.rows.filter((row) => matches(row, filter)),
-    sort,
-  );
-  if (report.machines.length === 0) return ["waiting for a VM; `vmm run` starts one"];
-  if (rows.length === 0) return [headerLine(), filter === "" ? "no exits in this period" : "no row has this text"];
-  const first = Math.min(scroll, Math.max(0, rows.length - (room - 1)));
-  return [headerLine(), ...rows.slice(first).map(rowLine)];
+function table(report: Report, state: TuiState, room: number, width: number): Picture {
+  if (report.machines.length === 0) return { lines: ["waiting for a VM; `vmm run` starts one"], marked: -1 };
+  const columns = visibleColumns(state, report, width);
+  const rows = visibleRows(state, report, width);
+  const header = headerLine(columns);
+  if (rows.length === 0) {
+    const why = state.filter === "" ? "no exits in this period" : "no row has this text";
+    return { lines: [header, why], marked: -1 };
+  }
+  const cursor = Math.min(state.cursor, rows.length - 1);
+  // The chosen row is always to be seen: as far down as it must be.
+  const first = Math.max(0, cursor - Math.max(0, room - 2));
+  const lines = rows.slice(first, first + Math.max(0, room - 1)).map((row) => rowLine(row, columns));
+  return { lines: [header, ...lines], marked: 1 + cursor - first };
 }
 
 const NOTHING: Report = { seconds: 0, machines: [], rows: [], stats: [], lost: 0, notes: [] };
@@ -132,20 +264,30 @@ export function openTui() {
   const { stdin, stdout } = process;
   const screen = new Screen(stdout.columns, stdout.rows, (text) => void stdout.write(text));
   let state = INITIAL_STATE;
-  let report = NOTHING;
+  let latest = NOTHING;
+  let total = (): Report => NOTHING;
+  let shown = NOTHING;
   let ended!: () => void;
   const quit = new Promise<void>((resolve) => {
     ended = resolve;
   });
-  const redraw = (): void => void screen.draw(frame(report, state, screen.rows, screen.columns));
+  const redraw = (): void => {
+    const { lines, marked } = picture(shown, state, screen.rows, screen.columns);
+    screen.draw(lines, marked);
+  };
+  const choose = (): void => {
+    shown = state.total ? total() : latest;
+  };
   const onKey = (bytes: Buffer): void => {
     for (const key of keysOf(bytes.toString("utf8"))) {
-      const next = pressed(state, key);
+      const before = state;
+      const next = pressed(state, key, shown, screen.columns);
       if (next === undefined) {
         ended();
         return;
       }
       state = next;
+      if (state.total !== before.total) choose();
     }
     redraw();
   };
@@ -168,19 +310,28 @@ export function openTui() {
   return {
     quit,
     close,
-    show(next: Report): void {
-      if (!state.frozen) report = next;
+    show(report: Report, totalOf: () => Report): void {
+      if (!state.frozen) {
+        latest = report;
+        total = totalOf;
+        choose();
+      }
       redraw();
     },
     finish(): void {},
   };
 }
 
-/** Splits what a terminal sent into keys: a character, or an escape sequence of three. */
+/** `ESC [ A`, `ESC [ 5 ~`: a letter or a tilde ends it. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: an escape sequence begins with one
+const SEQUENCE = /^\x1b\[[0-9;]*[A-Za-z~]/;
+const LONGEST_SEQUENCE = 8;
+
+/** Splits what a terminal sent into keys: a character, or an escape sequence. */
 export function keysOf(text: string): string[] {
   const keys: string[] = [];
   for (let at = 0; at < text.length; ) {
-    const length = text.startsWith(`${ESCAPE}[`, at) ? 3 : 1;
+    const length = SEQUENCE.exec(text.slice(at, at + LONGEST_SEQUENCE))?.[0].length ?? 1;
     keys.push(text.slice(at, at + length));
     at += length;
   }
