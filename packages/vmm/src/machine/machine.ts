@@ -8,12 +8,14 @@ import { EventFd, ExitLedger, Kvm, monotonicNs, watch } from "@tools-kvm/kvm-bin
 import type { KernelImage } from "../boot/kernel-image.js";
 import { loadKernel } from "../boot/load.js";
 import { acpiPm, pressPowerButton } from "../devices/acpi-pm/acpi-pm.js";
+import { buildItems, type FwCfgItems } from "../devices/fw-cfg/items.js";
 import { Assembly, createState, type MachineRequest, namedExits } from "./assembly.js";
 import { COMMAND, VCPU_STATE } from "./control.js";
 import { type CrashReport, crashReport } from "./crash-report.js";
 import { enterKernel } from "./entry-state.js";
 import { firmwareTables, placeFirmwareTables } from "./firmware-tables.js";
-import { GuestRam } from "./guest-ram.js";
+import { fwCfgContents } from "./fw-cfg-contents.js";
+import { GuestRam, ramSpan } from "./guest-ram.js";
 import { InputQueue } from "./input-queue.js";
 import { ledgerSlots } from "./ledger-slots.js";
 import { e820Map } from "./memory-map.js";
@@ -87,6 +89,7 @@ export class Machine {
   #watch: { close(): void } | undefined;
   #source: BootSource | undefined;
   #hardware: VirtualMachine | undefined;
+  #fwCfgItems: FwCfgItems = new Map();
   #phase: Phase = "starting";
   /** Somebody looks at the vCPUs and needs them still, whatever the phase is. */
   #holds = 0;
@@ -118,6 +121,8 @@ export class Machine {
       ...vmWiring(() => this.#hardware?.vm),
       wakeReader: () => this.#wake.signal(),
       request: (request) => this.#onRequest(request),
+      memory: (gpa, maxBytes) => ramSpan(this.ram.windows(), gpa, maxBytes),
+      fwCfgItem: (key) => this.#fwCfgItems.get(key),
       nowNs: monotonicNs,
       wallClockMs: Date.now,
     });
@@ -182,12 +187,19 @@ export class Machine {
       memoryMap: e820Map(this.spec.memoryBytes),
       rsdp: tables.rsdp,
     });
+    this.#fwCfgItems = buildItems(fwCfgContents(this.spec));
     const { vm, vcpus } = this.#hardware;
     enterKernel(vcpus[0]!, entry);
     this.assembly.command.set(this.#holds > 0 ? COMMAND.PAUSE : COMMAND.RUN);
     vcpus.forEach((vcpu, index) => {
       this.#inLoop.add(index);
-      tell(this.#workers[index]!, { type: "run", vm: vm.share(), vcpu: vcpu.share() });
+      tell(this.#workers[index]!, {
+        type: "run",
+        vm: vm.share(),
+        vcpu: vcpu.share(),
+        ram: this.ram.windows(),
+        fwCfgItems: this.#fwCfgItems,
+      });
     });
     this.#phase = "running";
   }

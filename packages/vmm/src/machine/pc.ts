@@ -67,7 +67,7 @@ export function placeDevices(spec: MachineSpec): Placement[] {
     { definition: i8042, windows: [pio(PORT.KEYBOARD, 1, 0), pio(PORT.KEYBOARD_COMMAND, 1, 4)], irq: IRQ.KEYBOARD },
     { definition: acpiPm, windows: [pio(PORT.PM, 12)], irq: IRQ.SCI },
     { definition: resetControl, windows: [pio(PORT.RESET, 1)] },
-    { definition: fwCfg, windows: [pio(0x510, 2)] },
+    { definition: fwCfg, windows: [pio(0x510, 2), pio(0x514, 8, 4)] },
     { definition: debugConsole, windows: [pio(0x402, 1)], output: "debug" },
     ...(spec.irqchip === "split" ? splitIrqchipDevices : []),
     ...(spec.testDevices ? testDevices : []),
