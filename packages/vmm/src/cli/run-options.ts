@@ -16,12 +16,14 @@ import {
   parseSize,
 } from "../machine/spec.js";
 import { CliError, whyNot } from "./errors.js";
+import { firmware } from "./firmware-option.js";
 
 /** As commander hands them over. */
 export interface RunOptions {
   readonly kernel?: string;
   readonly initrd: readonly string[];
   readonly append?: string;
+  readonly firmware?: string;
   readonly cpus: string;
   readonly memory: string;
   readonly name?: string;
@@ -63,13 +65,14 @@ export function planRun(options: RunOptions, maxCpus: number): RunPlan {
     testDevices: true,
   };
   const image = kernelImage(options.kernel ?? embeddedGuestPath());
+  const source = {
+    image,
+    commandLine: options.append ?? (image.linux === undefined ? "" : LINUX_COMMAND_LINE),
+    modules: options.initrd.map((path) => ({ bytes: readFile("--initrd", path), commandLine: basename(path) })),
+  };
   return {
     spec,
-    source: {
-      image,
-      commandLine: options.append ?? (image.linux === undefined ? "" : LINUX_COMMAND_LINE),
-      modules: options.initrd.map((path) => ({ bytes: readFile("--initrd", path), commandLine: basename(path) })),
-    },
+    source: options.firmware === undefined ? source : { ...source, firmware: firmware(options.firmware, spec, source) },
     kernel: options.kernel ?? "embedded guest",
     serial: sink("--serial", options.serial, ["stdio", "file", "pty", "null"]),
     debugConsole: sink("--debug-console", options.debugConsole, ["stderr", "file", "null"]),

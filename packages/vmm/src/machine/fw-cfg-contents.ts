@@ -1,12 +1,16 @@
-/** What a machine tells its guest by fw_cfg (QEMU, docs/specs/fw_cfg.rst), whatever it boots. */
+/** What a machine tells its guest by fw_cfg (QEMU, docs/specs/fw_cfg.rst): of itself, and its firmware of the kernel. */
+import { tableFiles } from "@tools-kvm/firmware";
+import { kernelItems } from "../boot/firmware-handover.js";
 import { FW_CFG_KEY, type FwCfgContents, u16, u32, u64 } from "../devices/fw-cfg/items.js";
-import { E820, ramRegions } from "./memory-map.js";
+import type { BootSource } from "./machine.js";
+import { E820, e820Map, ramRegions } from "./memory-map.js";
+import { describePc } from "./pc.js";
 import type { MachineSpec } from "./spec.js";
 
 const E820_ENTRY_BYTES = 20;
 
 /** The items that every machine has: memory and CPUs. */
-export function fwCfgContents({ memoryBytes, cpus }: Pick<MachineSpec, "memoryBytes" | "cpus">): FwCfgContents {
+export function machineContents({ memoryBytes, cpus }: MachineSpec): FwCfgContents {
   return {
     items: [
       [FW_CFG_KEY.RAM_SIZE, u64(memoryBytes)],
@@ -16,6 +20,14 @@ export function fwCfgContents({ memoryBytes, cpus }: Pick<MachineSpec, "memoryBy
     ],
     files: [{ name: "etc/e820", bytes: ramTable(memoryBytes) }],
   };
+}
+
+/** With firmware: the tables as well, which it places, and the kernel, which it loads. Throws BootError. */
+export function firmwareContents(spec: MachineSpec, { image, commandLine, modules }: BootSource): FwCfgContents {
+  const { memoryBytes } = spec;
+  const { items, files } = machineContents(spec);
+  const kernel = kernelItems({ image, commandLine, modules, memoryBytes, memoryMap: e820Map(memoryBytes) });
+  return { items: [...items, ...kernel], files: [...files, ...tableFiles(describePc(spec))] };
 }
 
 /** All RAM, as `etc/e820` has it: the holes that a PC's firmware leaves in it are the firmware's business. */

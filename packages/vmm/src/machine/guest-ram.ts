@@ -1,6 +1,10 @@
 /** Guest RAM as one address space over its regions: what loaders write and crash reports read. */
-import { GuestMemory } from "@tools-kvm/kvm-binding";
+import { GuestMemory, type SharedGuestMemory } from "@tools-kvm/kvm-binding";
 import { type RamRegion, ramRegions } from "./memory-map.js";
+
+export interface SharedGuestRam {
+  readonly regions: readonly { guestPhysAddr: number; memory: SharedGuestMemory }[];
+}
 
 /** A region's bytes, as any thread may have them: postMessage passes them on without a copy. */
 export interface RamWindow {

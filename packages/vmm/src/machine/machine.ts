@@ -13,8 +13,9 @@ import { Assembly, createState, type MachineRequest, namedExits } from "./assemb
 import { COMMAND, VCPU_STATE } from "./control.js";
 import { type CrashReport, crashReport } from "./crash-report.js";
 import { enterKernel } from "./entry-state.js";
+import { type Firmware, shadowRom } from "./firmware-rom.js";
 import { firmwareTables, placeFirmwareTables } from "./firmware-tables.js";
-import { fwCfgContents } from "./fw-cfg-contents.js";
+import { firmwareContents, machineContents } from "./fw-cfg-contents.js";
 import { GuestRam, ramSpan } from "./guest-ram.js";
 import { InputQueue } from "./input-queue.js";
 import { ledgerSlots } from "./ledger-slots.js";
@@ -32,6 +33,8 @@ export interface BootSource {
   readonly image: KernelImage;
   readonly commandLine: string;
   readonly modules: readonly { bytes: Uint8Array; commandLine: string }[];
+  /** Loads the kernel in the machine's place; without it the kernel is entered at once. */
+  readonly firmware?: Firmware;
 }
 
 /** How a machine ended. `status` is the exit code that `vmm run` passes on. */
@@ -173,23 +176,13 @@ export class Machine {
   }
 
   #boot(): void {
-    const { image, commandLine, modules } = this.#source!;
+    const source = this.#source!;
     this.#hardware = new VirtualMachine(this.#kvm, this.spec, this.ram);
     this.assembly.reset();
     this.#serialUsed = false;
-    const tables = firmwareTables(this.spec);
-    placeFirmwareTables(this.ram, tables);
-    const entry = loadKernel({
-      image,
-      commandLine,
-      modules,
-      memory: this.ram,
-      memoryMap: e820Map(this.spec.memoryBytes),
-      rsdp: tables.rsdp,
-    });
-    this.#fwCfgItems = buildItems(fwCfgContents(this.spec));
+    if (source.firmware === undefined) this.#loadKernel(source);
+    else this.#plugFirmware(source, source.firmware);
     const { vm, vcpus } = this.#hardware;
-    enterKernel(vcpus[0]!, entry);
     this.assembly.command.set(this.#holds > 0 ? COMMAND.PAUSE : COMMAND.RUN);
     vcpus.forEach((vcpu, index) => {
       this.#inLoop.add(index);
@@ -202,6 +195,29 @@ export class Machine {
       });
     });
     this.#phase = "running";
+  }
+
+  /** The kernel and what firmware would have left, in RAM; the first vCPU at its entry. */
+  #loadKernel({ image, commandLine, modules }: BootSource): void {
+    const tables = firmwareTables(this.spec);
+    placeFirmwareTables(this.ram, tables);
+    const entry = loadKernel({
+      image,
+      commandLine,
+      modules,
+      memory: this.ram,
+      memoryMap: e820Map(this.spec.memoryBytes),
+      rsdp: tables.rsdp,
+    });
+    this.#fwCfgItems = buildItems(machineContents(this.spec));
+    enterKernel(this.#hardware!.vcpus[0]!, entry);
+  }
+
+  /** The first vCPU begins in firmware, which finds all the rest in fw_cfg. */
+  #plugFirmware(source: BootSource, { bytes }: Firmware): void {
+    this.#fwCfgItems = buildItems(firmwareContents(this.spec, source));
+    this.#hardware!.plugRom(bytes);
+    shadowRom(this.ram, bytes);
   }
 
   #onMessage(index: number, message: VcpuMessage): void {
