@@ -31,8 +31,9 @@ function checkHandover(option: string, spec: MachineSpec, source: BootSource): v
   }
 }
 
-function seabiosPath(): string {
-  const found = SEABIOS_PATHS.find((path) => statSync(path, { throwIfNoEntry: false })?.isFile());
+/** Throws CliError when none of `paths` is there. */
+export function seabiosPath(paths: readonly string[] = SEABIOS_PATHS): string {
+  const found = paths.find((path) => statSync(path, { throwIfNoEntry: false })?.isFile());
   if (found === undefined) throw new CliError("--firmware seabios: it is not installed; the package is named seabios");
   return found;
 }

@@ -1,6 +1,8 @@
 /** `vmm run --firmware`: the guest is booted by a ROM, on this host's KVM. */
+import { existsSync, readFileSync } from "node:fs";
 import { HANG_MS, hasKvm, NEEDS_KVM, Scratch, VMM } from "tools-testing";
 import { afterAll, describe, expect, it, vi } from "vitest";
+import { seabiosPath } from "./firmware-option.js";
 import { codeGuest, guestBy, POWER_OFF } from "./testing.js";
 
 const scratch = new Scratch(VMM);
@@ -61,6 +63,28 @@ describe.skipIf(!hasKvm)(`a guest that the ROM boots${NEEDS_KVM}`, { concurrent:
     const kernel = scratch.file("poke.elf", codeGuest(poke));
     expect((await run("--kernel", kernel)).status).toBe((2 * 0xe9 + 1) & 0xff);
   });
+});
+
+const hasSeabios = ["/usr/share/seabios/bios.bin", "/usr/share/qemu/bios.bin"].some((path) => existsSync(path));
+const why = !hasKvm ? NEEDS_KVM : hasSeabios ? "" : " (skipped: needs the package seabios)";
+
+describe.skipIf(!hasKvm || !hasSeabios)(`SeaBIOS${why}`, () => {
+  it("reaches its boot menu on the serial port, and knows the memory", async () => {
+    const args = ["--firmware", "seabios", "--debug-console", `file:${scratch.path("log")}`, "--memory", "64M"];
+    const machine = scratch.start(["run", "--name", "seabios", ...args], { keepsInput: true });
+    await machine.until("Press ESC for boot menu.");
+    machine.type("\x1b");
+    await machine.until("Select boot device:");
+    expect((await scratch.run(["stop", "--now", "seabios"])).status).toBe(0);
+    const log = readFileSync(scratch.path("log"), "latin1");
+    expect(log).toContain("QEMU fw_cfg DMA interface supported");
+    expect(log).toContain("qemu/e820: addr 0x0000000000000000 len 0x0000000004000000 [RAM]");
+    await machine.ended;
+  });
+});
+
+it("names the package when SeaBIOS is not installed", () => {
+  expect(() => seabiosPath([scratch.path("none")])).toThrow("the package is named seabios");
 });
 
 const mistakes: [string, string][] = [

@@ -19,7 +19,14 @@ import { IOAPIC_BASE, LAPIC_BASE } from "./memory-map.js";
 import type { MachineSpec } from "./spec.js";
 
 /** Ports that the guest is also told by ACPI. */
-const PORT = { KEYBOARD: 0x60, KEYBOARD_COMMAND: 0x64, RTC: 0x70, COM1: 0x3f8, PM: 0x600, RESET: 0xcf9 } as const;
+export const PORT = {
+  KEYBOARD: 0x60,
+  KEYBOARD_COMMAND: 0x64,
+  RTC: 0x70,
+  COM1: 0x3f8,
+  PM: 0x600,
+  RESET: 0xcf9,
+} as const;
 
 /** Legacy interrupt lines; with the default routing a GSI below 16 is the ISA IRQ of the same number. */
 export const IRQ = { KEYBOARD: 1, COM1: 4, RTC: 8, SCI: 9 } as const;
