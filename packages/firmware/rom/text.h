@@ -5,7 +5,6 @@
 
 #include "types.h"
 
-/* One line of a text and, where `number` is given, a number behind it. */
 void log_text(const char *text);
 void log_number(u32 number);
 void log_end(void);
@@ -16,7 +15,7 @@ void __attribute__((noreturn)) fail(const char *why);
 void __attribute__((noreturn)) halt(void);
 
 u32 text_length(const char *text);
-/* Whether the text is exactly this; `bytes` are at most what is looked at. */
+/* Whether two texts are the same; `bytes` are at most what is compared, and a few behind an end may be read. */
 bool8 text_equals(const char *text, const char *other, u32 bytes);
 
 /* For the compiler, which makes calls of them. */
