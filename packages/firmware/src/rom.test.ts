@@ -3,8 +3,11 @@ import { spawn, spawnSync } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import fc from "fast-check";
 import { afterAll, describe, expect, it } from "vitest";
+import { testPc } from "./acpi/testing.js";
 import { embeddedGuestPath } from "./embedded-guest.js";
+import { type TableFile, tableFiles } from "./linker.js";
 import { romPath } from "./rom.js";
 
 const QEMU = "qemu-system-x86_64";
@@ -102,6 +105,39 @@ describe.skipIf(missing)(`the ROM in QEMU${why}`, () => {
   it("says so when the machine has no fw_cfg with DMA", async () => {
     const { lines } = await boot("q35", "-global", "fw_cfg_io.dma_enabled=off");
     expect(lines[0]).toBe("rom: there is no fw_cfg device with DMA");
+  });
+});
+
+/** Without ACPI the microvm has no tables, and takes ours as files of fw_cfg. */
+const withTables = (files: readonly TableFile[]): string[] =>
+  files.flatMap(({ name, bytes }) => {
+    const path = join(scratch, name.replaceAll("/", "-"));
+    writeFileSync(path, bytes);
+    return ["-fw_cfg", `name=${name},file=${path}`];
+  });
+const bareMicrovm = "microvm,isa-serial=on,acpi=off";
+const guest = ["-kernel", images.PVH, "-append", "quiet run=mem; poweroff 3"];
+
+describe.skipIf(missing)(`tables that the ROM places${why}`, () => {
+  it("are in memory of their own", async () => {
+    const { lines, status } = await boot(bareMicrovm, ...withTables(tableFiles(testPc({ cpus: 2 }))), ...guest);
+    expect(lines.some((line) => line.endsWith("ACPI tables"))).toBe(true);
+    expect(status).toBe(7);
+  });
+
+  it("never make it hang: whatever is broken in their script, the kernel starts or the ROM says why not", async () => {
+    const files = tableFiles(testPc({ cpus: 2 }));
+    const [script, ...tables] = files;
+    const damage = fc.array(fc.tuple(fc.nat(script!.bytes.length - 1), fc.nat(0xff)), { minLength: 1, maxLength: 40 });
+    await fc.assert(
+      fc.asyncProperty(damage, async (changes) => {
+        const bytes = script!.bytes.slice();
+        for (const [at, value] of changes) bytes[at] = value;
+        const { lines, status } = await boot(bareMicrovm, ...withTables([{ ...script!, bytes }, ...tables]), ...guest);
+        expect(status === 7 || lines[0]!.startsWith("rom: ")).toBe(true);
+      }),
+      { numRuns: 20, seed: 20100316, endOnFailure: true },
+    );
   });
 });
 
