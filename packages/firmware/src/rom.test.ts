@@ -64,7 +64,7 @@ async function boot(machine: string, ...args: string[]) {
   let output = "";
   qemu.stdout.on("data", (chunk: Buffer) => {
     output += chunk.toString("latin1");
-    if (STANDS_STILL.test(output)) qemu.kill();
+    if (STANDS_STILL.test(output)) qemu.kill("SIGKILL");
   });
   const status = await new Promise<number | null>((resolve) => qemu.on("close", resolve));
   return { lines: output.split("\r\n"), log: readFileSync(log, "latin1").split("\n"), status };
