@@ -1,14 +1,11 @@
-import { createRequire } from "node:module";
-import { dirname, join } from "node:path";
+import { packageFile } from "./package-file.js";
 
 /**
  * Path of the embedded guest: an ELF file of at most 64 KiB that boots by Multiboot and by PVH. What it asks of a
  * machine and which commands it knows is in this package's README.
  */
 export function embeddedGuestPath(): string {
-  // By name and not by this file's place: the vmm command carries this code inside files of its own.
-  const packageJson = createRequire(import.meta.url).resolve("@tools-kvm/firmware/package.json");
-  return join(dirname(packageJson), "dist/guest.elf");
+  return packageFile("guest.elf");
 }
 
 /** What the guest prints when it waits for a command. */

@@ -24,6 +24,21 @@ export function qemuRun(machine: string, ...options: readonly string[]): string[
   ];
 }
 
+/** QEMU's default machine, whose firmware starts `kernel`: SeaBIOS unless `-bios` is among the options. */
+export function qemuFirmware(kernel: string, ...options: readonly string[]): string[] {
+  return [
+    QEMU,
+    ...["-M", "pc", "-enable-kvm", "-nodefaults", "-no-user-config", "-display", "none", "-m", `${MEMORY_MIB}M`],
+    ...["-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-kernel", kernel],
+    ...options,
+  ];
+}
+
+/** The port that firmware writes its log to, as options of QEMU's. */
+export function qemuDebugConsole(path: string): string[] {
+  return ["-debugcon", `file:${path}`, "-global", "isa-debugcon.iobase=0x402"];
+}
+
 /** Undefined when QEMU is here. */
 export function missingQemu(): MissingPeer | undefined {
   if (which(QEMU) !== undefined) return undefined;

@@ -1,7 +1,7 @@
 /**
  * Debian's Linux as a guest, to /init and back. Once as a bzImage with two CPUs, which is asked by its power button to
- * switch off; once as a vmlinux with the split irqchip, which restarts the machine. What the guest says it found is
- * compared with what it was given. Exit status: 0 when all is as it should be.
+ * switch off; once as a vmlinux with the split irqchip, which restarts the machine; once as a bzImage that our ROM starts.
+ * What the guest says it found is compared with what it was given. Exit status: 0 when all is as it should be.
  */
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -102,6 +102,20 @@ async function restarted(folder, kernel) {
   return faults;
 }
 
+/** The bzImage by its 32-bit entry, with the tables where the ROM has put them. */
+async function startedByTheRom(folder, kernel) {
+  const initramfs = join(folder, "rom.cpio");
+  writeFileSync(initramfs, buildInitramfs({ script: script("poweroff -f") }));
+  const rom = ["--firmware", "rom", "--debug-console", "stderr", "--cpus", "2"];
+  const guest = boot("rom", kernel, initramfs, ...rom);
+  const status = await guest.done;
+  const faults = compare("rom", guest.out.text, { cpus: "2", "acpi-cpus": "2" });
+  if (status !== 0 || !guest.out.errors.startsWith("rom: Linux kernel entered")) {
+    faults.push(`rom: ended with ${status}: ${guest.out.errors}${guest.out.text.slice(-500)}`);
+  }
+  return faults;
+}
+
 const folder = mkdtempSync(join(tmpdir(), "linux-boots-"));
 try {
   const { path, modulesDirectory } = chooseKernel({});
@@ -109,6 +123,7 @@ try {
   const faults = [
     ...(await switchedOffByPowerButton(folder, path, modulesDirectory)),
     ...(await restarted(folder, path)),
+    ...(await startedByTheRom(folder, path)),
   ];
   for (const fault of faults) console.log(`FAULT: ${fault}`);
   process.exitCode = faults.length === 0 ? 0 : 1;

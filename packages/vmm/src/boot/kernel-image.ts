@@ -36,6 +36,8 @@ export interface Room {
  */
 export interface KernelImage {
   readonly path: string;
+  /** All of the file; the segments are views into it. */
+  readonly file: Uint8Array;
   readonly protocol: "multiboot" | "pvh" | "linux";
   readonly entry: number;
   /** In ascending order, and disjoint. */
@@ -51,14 +53,14 @@ export interface KernelImage {
  */
 export function parseKernel(bytes: Uint8Array, path: string): KernelImage {
   try {
-    return { path, ...understand(bytes) };
+    return { path, file: bytes, ...understand(bytes) };
   } catch (error) {
     if (!(error instanceof BootError) && !(error instanceof ElfError)) throw error;
     throw new BootError(`${path}: ${error.message}`, { cause: error });
   }
 }
 
-function understand(bytes: Uint8Array): Omit<KernelImage, "path"> {
+function understand(bytes: Uint8Array): Omit<KernelImage, "path" | "file"> {
   if (bytes.length === 0) throw new BootError("the file is empty");
   if (isElf(bytes)) return understandElf(bytes);
   if (isBzImage(bytes)) return bzImage(bytes);
@@ -69,7 +71,7 @@ function understand(bytes: Uint8Array): Omit<KernelImage, "path"> {
   throw new BootError(`not a kernel: ${whatElse(bytes)}`);
 }
 
-function understandElf(bytes: Uint8Array): Omit<KernelImage, "path"> {
+function understandElf(bytes: Uint8Array): Omit<KernelImage, "path" | "file"> {
   const elf = parseElf(bytes);
   const pvhEntry = findPvhEntry(elf);
   if (pvhEntry !== undefined) {
@@ -85,7 +87,12 @@ function understandElf(bytes: Uint8Array): Omit<KernelImage, "path"> {
   return { ...checked("linux", elf.entry, elfSegments(elf)), linux: ELF_TRAITS };
 }
 
-function byAddresses({ entry, physAddr, bytes, memorySizeBytes }: MultibootAddresses): Omit<KernelImage, "path"> {
+function byAddresses({
+  entry,
+  physAddr,
+  bytes,
+  memorySizeBytes,
+}: MultibootAddresses): Omit<KernelImage, "path" | "file"> {
   return checked("multiboot", entry, [{ gpa: physAddr, bytes, memorySizeBytes }]);
 }
 
@@ -107,7 +114,11 @@ function elfSegments(elf: ElfImage): Segment[] {
 
 const FOUR_GIB = 2 ** 32;
 
-function checked(protocol: KernelImage["protocol"], entry: number, unsorted: Segment[]): Omit<KernelImage, "path"> {
+function checked(
+  protocol: KernelImage["protocol"],
+  entry: number,
+  unsorted: Segment[],
+): Omit<KernelImage, "path" | "file"> {
   const segments = [...unsorted].sort((a, b) => a.gpa - b.gpa);
   if (segments.length === 0) throw new BootError("it has nothing to load");
   segments.forEach((segment, index) => {

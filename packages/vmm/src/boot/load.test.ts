@@ -207,6 +207,7 @@ it("writes only into free RAM and nothing twice, however kernel, modules and mem
       let gpa = 0;
       const image: KernelImage = {
         path: "k",
+        file: new Uint8Array(0),
         protocol,
         entry: 0,
         segments: segments.map(([gap, memorySizeBytes]) => {

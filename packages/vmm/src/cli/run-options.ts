@@ -17,6 +17,7 @@ import {
   type VirtioSpec,
 } from "../machine/spec.js";
 import { CliError, whyNot } from "./errors.js";
+import { firmware } from "./firmware-option.js";
 
 /** As commander hands them over. */
 export interface RunOptions {
@@ -26,6 +27,7 @@ export interface RunOptions {
   readonly disk: readonly string[];
   readonly net: readonly string[];
   readonly rng?: boolean;
+  readonly firmware?: string;
   readonly cpus: string;
   readonly memory: string;
   readonly name?: string;
@@ -68,13 +70,14 @@ export function planRun(options: RunOptions, maxCpus: number, virtio: readonly V
     testDevices: true,
   };
   const image = kernelImage(options.kernel ?? embeddedGuestPath());
+  const source = {
+    image,
+    commandLine: options.append ?? (image.linux === undefined ? "" : LINUX_COMMAND_LINE),
+    modules: options.initrd.map((path) => ({ bytes: readFile("--initrd", path), commandLine: basename(path) })),
+  };
   return {
     spec,
-    source: {
-      image,
-      commandLine: options.append ?? (image.linux === undefined ? "" : LINUX_COMMAND_LINE),
-      modules: options.initrd.map((path) => ({ bytes: readFile("--initrd", path), commandLine: basename(path) })),
-    },
+    source: options.firmware === undefined ? source : { ...source, firmware: firmware(options.firmware, spec, source) },
     kernel: options.kernel ?? "embedded guest",
     serial: sink("--serial", options.serial, ["stdio", "file", "pty", "null"]),
     debugConsole: sink("--debug-console", options.debugConsole, ["stderr", "file", "null"]),

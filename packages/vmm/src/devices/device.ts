@@ -1,5 +1,6 @@
 import { SharedLock } from "../state/lock.js";
 import { defineStruct, type Fields, i32, type Struct, type StructType } from "../state/struct.js";
+import type { FwCfgItem } from "./fw-cfg/items.js";
 
 /**
  * What a device can ask of the machine it stands in. The machine decides which interrupt line, which console and
@@ -26,6 +27,13 @@ export interface DevicePort {
   outputReady(): boolean;
   /** Asks the machine to power off, to reset, or to end with a guest's exit status. The vCPU leaves its loop. */
   request(request: "poweroff" | "reset" | "exit", status?: number): void;
+  /**
+   * Guest RAM at `gpa`, in place: up to `maxBytes` bytes, fewer where a region ends. Undefined where there is no RAM.
+   * For devices that move data themselves (DMA).
+   */
+  memory(gpa: number, maxBytes: number): Uint8Array | undefined;
+  /** What the machine holds for its guest under a key of fw_cfg's. */
+  fwCfgItem(key: number): FwCfgItem | undefined;
   /** Nanoseconds on the host's monotonic clock. */
   nowNs(): number;
   /** Milliseconds since 1970-01-01 UTC. */

@@ -4,6 +4,7 @@ import { expect } from "vitest";
 import { allOnes, readWindow, type Window, writeWindow } from "../bus/bus.js";
 import type { Fields } from "../state/struct.js";
 import { Device, type DeviceDefinition, type DevicePort, layoutOf } from "./device.js";
+import type { FwCfgItem, FwCfgItems } from "./fw-cfg/items.js";
 
 export type Request = { request: "poweroff" | "reset" | "exit"; status: number | undefined };
 
@@ -46,6 +47,18 @@ export class FakePort implements DevicePort {
   }
   request(request: Request["request"], status?: number): void {
     this.requests.push({ request, status });
+  }
+  /** Guest RAM, from address 0. A device sees it in pieces of at most `spanBytes`, as if it were of many regions. */
+  ram = new Uint8Array(0);
+  spanBytes = Number.POSITIVE_INFINITY;
+  items: FwCfgItems = new Map();
+
+  memory(gpa: number, maxBytes: number): Uint8Array | undefined {
+    if (gpa >= this.ram.length) return undefined;
+    return this.ram.subarray(gpa, gpa + Math.min(maxBytes, this.spanBytes));
+  }
+  fwCfgItem(key: number): FwCfgItem | undefined {
+    return this.items.get(key);
   }
   nowNs(): number {
     return this.clockNs;

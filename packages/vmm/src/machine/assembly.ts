@@ -20,6 +20,9 @@ export interface Wiring {
   /** An output has bytes and its reader sleeps. */
   wakeReader(output: OutputName): void;
   request(request: MachineRequest): void;
+  /** Guest RAM and fw_cfg's items, as DevicePort has them. */
+  memory: DevicePort["memory"];
+  fwCfgItem: DevicePort["fwCfgItem"];
   nowNs(): number;
   wallClockMs(): number;
 }
@@ -99,12 +102,10 @@ export class Assembly {
   readonly pio: Bus;
   readonly mmio: Bus;
   readonly outputs: ReadonlyMap<OutputName, OutputRing>;
-  readonly #spec: MachineSpec;
   readonly #wiring: Wiring;
 
   constructor(spec: MachineSpec, state: SharedArrayBuffer, wiring: Wiring) {
     const layout = layOut(spec);
-    this.#spec = spec;
     this.#wiring = wiring;
     this.control = machineControl.bind(state, 0);
     this.command = new ControlWord(state, 0);
@@ -132,10 +133,6 @@ export class Assembly {
   /** Power-on state for every device. Call once, on one thread, before any vCPU runs. */
   reset(): void {
     for (const device of this.devices) device.reset();
-    const fwCfg = this.device("fw-cfg").state;
-    fwCfg.ramSizeBytes = this.#spec.memoryBytes;
-    fwCfg.cpuCount = this.#spec.cpus;
-    fwCfg.maxCpuCount = this.#spec.cpus;
   }
 
   #windows(): { pio: Window[]; mmio: Window[] } {
@@ -211,6 +208,8 @@ function devicePort(
     },
     outputReady: () => ring === undefined || ring.ready(),
     request: (kind, status = 0) => wiring.request({ kind, status, device: definition.name }),
+    memory: (gpa, maxBytes) => wiring.memory(gpa, maxBytes),
+    fwCfgItem: (key) => wiring.fwCfgItem(key),
     nowNs: () => wiring.nowNs(),
     wallClockMs: () => wiring.wallClockMs(),
   };

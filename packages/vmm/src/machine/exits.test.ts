@@ -46,6 +46,8 @@ function bench() {
     routeMsis: () => {},
     wakeReader: () => {},
     request,
+    memory: () => undefined,
+    fwCfgItem: () => undefined,
     nowNs: () => 0,
     wallClockMs: () => 0,
   });

@@ -6,6 +6,21 @@ export interface SharedGuestRam {
   readonly regions: readonly (RamRegion & { memory: SharedGuestMemory })[];
 }
 
+/** A region's bytes, as any thread may have them: postMessage passes them on without a copy. */
+export interface RamWindow {
+  readonly guestPhysAddr: number;
+  readonly bytes: Uint8Array;
+}
+
+/** RAM at `gpa` in place, up to `maxBytes` and no further than its region goes; undefined where there is none. */
+export function ramSpan(windows: readonly RamWindow[], gpa: number, maxBytes: number): Uint8Array | undefined {
+  for (const { guestPhysAddr, bytes } of windows) {
+    const start = gpa - guestPhysAddr;
+    if (start >= 0 && start < bytes.length) return bytes.subarray(start, Math.min(start + maxBytes, bytes.length));
+  }
+  return undefined;
+}
+
 /** An access outside RAM. */
 export class GuestRamError extends RangeError {
   constructor(gpa: number, length: number) {
@@ -97,6 +112,11 @@ export class GuestRam {
     if (region === undefined) throw new GuestRamError(gpa, length);
     const start = gpa - region.guestPhysAddr;
     return region.memory.bytes.subarray(start, start + length);
+  }
+
+  /** The bytes of all regions, for threads that move data themselves. They read zeros after `close`. */
+  windows(): RamWindow[] {
+    return this.regions.map(({ guestPhysAddr, memory }) => ({ guestPhysAddr, bytes: memory.bytes }));
   }
 
   close(): void {

@@ -97,6 +97,8 @@ function registersOf(spec: MachineSpec, state: SharedArrayBuffer, name: string):
     routeMsis: nothing,
     wakeReader: nothing,
     request: nothing,
+    memory: () => undefined,
+    fwCfgItem: () => undefined,
     nowNs: monotonicNs,
     wallClockMs: Date.now,
   });

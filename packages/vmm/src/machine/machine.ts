@@ -8,12 +8,15 @@ import { EventFd, ExitLedger, Kvm, monotonicNs, watch } from "@tools-kvm/kvm-bin
 import type { KernelImage } from "../boot/kernel-image.js";
 import { loadKernel } from "../boot/load.js";
 import { acpiPm, pressPowerButton } from "../devices/acpi-pm/acpi-pm.js";
+import { buildItems, type FwCfgItems } from "../devices/fw-cfg/items.js";
 import { Assembly, createState, type MachineRequest, namedExits } from "./assembly.js";
 import { COMMAND, VCPU_STATE } from "./control.js";
 import { type CrashReport, crashReport } from "./crash-report.js";
 import { enterKernel } from "./entry-state.js";
+import { type Firmware, shadowRom } from "./firmware-rom.js";
 import { firmwareTables, placeFirmwareTables } from "./firmware-tables.js";
-import { GuestRam } from "./guest-ram.js";
+import { firmwareContents, machineContents } from "./fw-cfg-contents.js";
+import { GuestRam, ramSpan } from "./guest-ram.js";
 import { InputQueue } from "./input-queue.js";
 import { IoThread } from "./io-thread.js";
 import { ledgerSlots } from "./ledger-slots.js";
@@ -32,6 +35,8 @@ export interface BootSource {
   readonly image: KernelImage;
   readonly commandLine: string;
   readonly modules: readonly { bytes: Uint8Array; commandLine: string }[];
+  /** Loads the kernel in the machine's place; without it the kernel is entered at once. */
+  readonly firmware?: Firmware;
 }
 
 /** How a machine ended. `status` is the exit code that `vmm run` passes on. */
@@ -93,6 +98,7 @@ export class Machine {
   #watch: { close(): void } | undefined;
   #source: BootSource | undefined;
   #hardware: VirtualMachine | undefined;
+  #fwCfgItems: FwCfgItems = new Map();
   #phase: Phase = "starting";
   /** Somebody looks at the vCPUs and needs them still, whatever the phase is. */
   #holds = 0;
@@ -128,6 +134,8 @@ export class Machine {
       ...vmWiring(() => this.#hardware?.vm),
       wakeReader: () => this.#wake.signal(),
       request: (request) => this.#onRequest(request),
+      memory: (gpa, maxBytes) => ramSpan(this.ram.windows(), gpa, maxBytes),
+      fwCfgItem: (key) => this.#fwCfgItems.get(key),
       nowNs: monotonicNs,
       wallClockMs: Date.now,
     });
@@ -190,10 +198,29 @@ export class Machine {
   }
 
   #boot(): void {
-    const { image, commandLine, modules } = this.#source!;
+    const source = this.#source!;
     this.#hardware = new VirtualMachine(this.#kvm, this.spec, this.ram, this.#wires);
     this.assembly.reset();
     this.#serialUsed = false;
+    if (source.firmware === undefined) this.#loadKernel(source);
+    else this.#plugFirmware(source, source.firmware);
+    const { vm, vcpus } = this.#hardware;
+    this.assembly.command.set(this.#holds > 0 ? COMMAND.PAUSE : COMMAND.RUN);
+    vcpus.forEach((vcpu, index) => {
+      this.#inLoop.add(index);
+      tell(this.#workers[index]!, {
+        type: "run",
+        vm: vm.share(),
+        vcpu: vcpu.share(),
+        ram: this.ram.windows(),
+        fwCfgItems: this.#fwCfgItems,
+      });
+    });
+    this.#phase = "running";
+  }
+
+  /** The kernel and what firmware would have left, in RAM; the first vCPU at its entry. */
+  #loadKernel({ image, commandLine, modules }: BootSource): void {
     const tables = firmwareTables(this.spec);
     placeFirmwareTables(this.ram, tables);
     const entry = loadKernel({
@@ -204,14 +231,15 @@ export class Machine {
       memoryMap: e820Map(this.spec.memoryBytes),
       rsdp: tables.rsdp,
     });
-    const { vm, vcpus } = this.#hardware;
-    enterKernel(vcpus[0]!, entry);
-    this.assembly.command.set(this.#holds > 0 ? COMMAND.PAUSE : COMMAND.RUN);
-    vcpus.forEach((vcpu, index) => {
-      this.#inLoop.add(index);
-      tell(this.#workers[index]!, { type: "run", vm: vm.share(), vcpu: vcpu.share() });
-    });
-    this.#phase = "running";
+    this.#fwCfgItems = buildItems(machineContents(this.spec));
+    enterKernel(this.#hardware!.vcpus[0]!, entry);
+  }
+
+  /** The first vCPU begins in firmware, which finds all the rest in fw_cfg. */
+  #plugFirmware(source: BootSource, { bytes }: Firmware): void {
+    this.#fwCfgItems = buildItems(firmwareContents(this.spec, source));
+    this.#hardware!.plugRom(bytes);
+    shadowRom(this.ram, bytes);
   }
 
   #onMessage(index: number, message: VcpuMessage): void {

@@ -21,7 +21,14 @@ import type { MachineSpec } from "./spec.js";
 import { placeVirtio } from "./virtio.js";
 
 /** Ports that the guest is also told by ACPI. */
-const PORT = { KEYBOARD: 0x60, KEYBOARD_COMMAND: 0x64, RTC: 0x70, COM1: 0x3f8, PM: 0x600, RESET: 0xcf9 } as const;
+export const PORT = {
+  KEYBOARD: 0x60,
+  KEYBOARD_COMMAND: 0x64,
+  RTC: 0x70,
+  COM1: 0x3f8,
+  PM: 0x600,
+  RESET: 0xcf9,
+} as const;
 
 /** Legacy interrupt lines; with the default routing a GSI below 16 is the ISA IRQ of the same number. */
 export const IRQ = { KEYBOARD: 1, COM1: 4, RTC: 8, SCI: 9 } as const;
@@ -69,7 +76,7 @@ export function placeDevices(spec: MachineSpec): Placement[] {
     { definition: i8042, windows: [pio(PORT.KEYBOARD, 1, 0), pio(PORT.KEYBOARD_COMMAND, 1, 4)], irq: IRQ.KEYBOARD },
     { definition: acpiPm, windows: [pio(PORT.PM, 12)], irq: IRQ.SCI },
     { definition: resetControl, windows: [pio(PORT.RESET, 1)] },
-    { definition: fwCfg, windows: [pio(0x510, 2)] },
+    { definition: fwCfg, windows: [pio(0x510, 2), pio(0x514, 8, 4)] },
     { definition: debugConsole, windows: [pio(0x402, 1)], output: "debug" },
     ...placeVirtio(spec).map(({ device, base, gsi }) => ({
       definition: virtioMmio(device),

@@ -4,11 +4,13 @@
  */
 import { parentPort } from "node:worker_threads";
 import { EventFd, ExitLedger, monotonicNs, type SharedExitLedger, Vcpu, Vm } from "@tools-kvm/kvm-binding";
+import type { FwCfgItems } from "../devices/fw-cfg/items.js";
 import { SharedLock } from "../state/lock.js";
 import { Assembly, type MachineRequest } from "./assembly.js";
 import { CoalescedWrites } from "./coalesced-writes.js";
 import { COALESCED_LOCK, type ControlWord, VCPU_STATE } from "./control.js";
 import { exitHandlers } from "./exits.js";
+import { type RamWindow, ramSpan } from "./guest-ram.js";
 import { RunPage } from "./run-page.js";
 import type { MachineSpec } from "./spec.js";
 import { type LoopEnd, runLoop } from "./vcpu-loop.js";
@@ -30,6 +32,8 @@ export interface RunMessage {
   readonly type: "run";
   readonly vm: number;
   readonly vcpu: number;
+  readonly ram: readonly RamWindow[];
+  readonly fwCfgItems: FwCfgItems;
 }
 
 export type ToVcpu = AssembleMessage | RunMessage;
@@ -56,6 +60,8 @@ class VcpuThread {
   readonly #state: ControlWord;
   readonly #asked = { value: false };
   #vm: Vm | undefined;
+  #ram: readonly RamWindow[] = [];
+  #fwCfgItems: FwCfgItems = new Map();
 
   constructor(about: AssembleMessage) {
     this.#about = about;
@@ -65,6 +71,8 @@ class VcpuThread {
       ...vmWiring(() => this.#vm),
       wakeReader: () => wakeMain.signal(),
       request: (request) => this.#request(request),
+      memory: (gpa, maxBytes) => ramSpan(this.#ram, gpa, maxBytes),
+      fwCfgItem: (key) => this.#fwCfgItems.get(key),
       nowNs: monotonicNs,
       wallClockMs: Date.now,
     });
@@ -82,6 +90,8 @@ class VcpuThread {
     using vm = Vm.attach(message.vm);
     using vcpu = Vcpu.attach(message.vcpu);
     this.#vm = vm;
+    this.#ram = message.ram;
+    this.#fwCfgItems = message.fwCfgItems;
     this.#asked.value = false;
     vcpu.useLedger(this.#ledger, index);
     const page = new RunPage(vcpu.runPage);

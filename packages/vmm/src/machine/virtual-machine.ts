@@ -6,6 +6,7 @@
 import {
   type CpuidEntry,
   EventFd,
+  GuestMemory,
   KVM_CAP_EXIT_ON_EMULATION_FAILURE,
   KVM_CAP_MAX_VCPUS,
   KVM_CAP_SPLIT_IRQCHIP,
@@ -19,6 +20,7 @@ import {
   type Vm,
 } from "@tools-kvm/kvm-binding";
 import { cpuidFor } from "./cpuid.js";
+import { ROM_END } from "./firmware-rom.js";
 import type { GuestRam } from "./guest-ram.js";
 import { kvmKind, servesParavirtualFeatures } from "./host.js";
 import { IDENTITY_MAP_ADDR, TSS_ADDR } from "./memory-map.js";
@@ -36,9 +38,13 @@ export class VirtualMachine {
   /** Kept open so that another process can take them and read on (KVM_GET_STATS_FD is the owner's alone). */
   readonly stats: readonly StatsFd[];
   readonly #doorbell: EventFd | undefined;
+  /** Memory slots that RAM has taken. */
+  readonly #slots: number;
+  #rom: GuestMemory | undefined;
 
   constructor(kvm: Kvm, spec: MachineSpec, ram: GuestRam, wires: readonly VirtioWires[]) {
     this.vm = kvm.createVm();
+    this.#slots = ram.regions.length;
     const { vm } = this;
     try {
       vm.setTssAddr(TSS_ADDR);
@@ -77,6 +83,14 @@ export class VirtualMachine {
     });
   }
 
+  /** Puts a ROM below 4 GiB, where the first vCPU begins after a reset. What a guest writes there goes nowhere. */
+  plugRom(bytes: Uint8Array): void {
+    this.#rom = GuestMemory.create({ sizeBytes: bytes.length, name: "tools-kvm-rom" });
+    this.#rom.bytes.set(bytes);
+    const guestPhysAddr = ROM_END - bytes.length;
+    this.vm.setUserMemoryRegion({ slot: this.#slots, guestPhysAddr, memory: this.#rom, readonly: true });
+  }
+
   /** Brings every vCPU out of the guest. */
   kick(): void {
     for (const vcpu of this.vcpus) vcpu.kick();
@@ -88,6 +102,7 @@ export class VirtualMachine {
     for (const vcpu of this.vcpus) vcpu.close();
     this.#doorbell?.close();
     this.vm.close();
+    this.#rom?.close();
   }
 }
 

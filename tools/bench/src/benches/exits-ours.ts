@@ -18,7 +18,7 @@ function targetOf(text: string): Target {
 function kernel(targets: readonly Target[], count: number): KernelImage {
   const [first, second] = targets;
   const segment = (gpa: number, bytes: Uint8Array) => ({ gpa, bytes, memorySizeBytes: bytes.length });
-  const about = { path: "exits", protocol: "pvh", entry: ENTRY } as const;
+  const about = { path: "exits", file: new Uint8Array(0), protocol: "pvh", entry: ENTRY } as const;
   if (second === undefined) return { ...about, segments: [segment(ENTRY, singleGuest(first!, count))] };
   const { main, trampoline } = pairGuest([first!, second], count);
   return { ...about, segments: [segment(TRAMPOLINE, trampoline), segment(ENTRY, main)] };

@@ -1,9 +1,10 @@
 /** Every bench, in the order of the list. A new one is a file in this folder and a line here. */
 import type { Bench } from "../bench.js";
 import { exits } from "./exits.js";
+import { firmware } from "./firmware.js";
 import { ledger } from "./ledger.js";
 import { memory } from "./memory.js";
 import { perfKvm } from "./perf-kvm.js";
 import { start } from "./start.js";
 
-export const BENCHES: readonly Bench[] = [exits, ledger, start, memory, perfKvm];
+export const BENCHES: readonly Bench[] = [exits, ledger, start, firmware, memory, perfKvm];

@@ -22,7 +22,7 @@ export function isLinuxElf(elf: ElfImage, file: Uint8Array): boolean {
 }
 
 /** A bzImage, entered at its 64-bit entry. Throws BootError. */
-export function bzImage(file: Uint8Array): Omit<KernelImage, "path"> {
+export function bzImage(file: Uint8Array): Omit<KernelImage, "path" | "file"> {
   const header = parseSetupHeader(file);
   const { prefAddress, kernel, initSizeBytes, alignBytes, cmdlineSize, initrdAddrMax } = header;
   return {
