@@ -35,7 +35,6 @@ Exit codes: the guest's own; 1 when it crashed or the host cannot run it; 2 for 
     .option("--kernel <file>", "Linux bzImage or vmlinux, multiboot or PVH image (default: the embedded guest)")
     .option("--initrd <file>", "initial ramdisk or boot module; may be repeated", collect, [])
     .option("--append <text>", "kernel command line (default: none; for Linux, console=ttyS0)")
-    .option("--firmware <which>", "start in firmware: rom, seabios or FILE (default: the kernel is entered at once)")
     .option(
       "--disk <image>",
       "FILE[,format=raw|qcow2][,ro][,cache=writeback|direct][,serial=TEXT][,queues=N]; may be repeated",
@@ -49,6 +48,7 @@ Exit codes: the guest's own; 1 when it crashed or the host cannot run it; 2 for 
       [],
     )
     .option("--rng", "a device with random bytes from the host")
+    .option("--firmware <which>", "start in firmware: rom, seabios or FILE (default: the kernel is entered at once)")
     .option("--cpus <n>", "vCPUs", "1")
     .option("--memory <size>", "guest RAM: 512M, 2G; a bare number is MiB", "128M")
     .option("--name <name>", "name to find it by (default: vm-PID)")
