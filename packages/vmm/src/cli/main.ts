@@ -4,7 +4,12 @@ import { availableParallelism } from "node:os";
 import { Command, CommanderError, Option } from "commander";
 import { CliError, EXIT } from "./errors.js";
 
-const collect = (value: string, previous: string[]): string[] => [...previous, value];
+/** An option whose values come as a list, empty without it. */
+function repeatable(flags: string, description: string): Option {
+  return new Option(flags, description)
+    .argParser((value: string, previous: string[]) => [...previous, value])
+    .default([], "none");
+}
 
 function program(): Command {
   const vmm = new Command("vmm")
@@ -33,19 +38,19 @@ Exit codes: the guest's own; 1 when it crashed or the host cannot run it; 2 for 
     .command("run")
     .description("run a machine until its guest powers off")
     .option("--kernel <file>", "Linux bzImage or vmlinux, multiboot or PVH image (default: the embedded guest)")
-    .option("--initrd <file>", "initial ramdisk or boot module; may be repeated", collect, [])
+    .addOption(repeatable("--initrd <file>", "initial ramdisk or boot module; may be repeated"))
     .option("--append <text>", "kernel command line (default: none; for Linux, console=ttyS0)")
-    .option(
-      "--disk <image>",
-      "FILE[,format=raw|qcow2][,ro][,cache=writeback|direct][,serial=TEXT][,queues=N]; may be repeated",
-      collect,
-      [],
+    .addOption(
+      repeatable(
+        "--disk <image>",
+        "FILE[,OPTION]...: format=raw|qcow2, ro, cache=writeback|direct, serial=TEXT, queues=N; may be repeated",
+      ),
     )
-    .option(
-      "--net <link>",
-      "user[,forward=HOST:GUEST], tap,name=NAME or none, and ,mac=ADDRESS; may be repeated (default: none)",
-      collect,
-      [],
+    .addOption(
+      repeatable(
+        "--net <link>",
+        "user[,forward=HOST:GUEST]..., tap,name=NAME or none; mac=ADDRESS behind a comma; may be repeated",
+      ),
     )
     .option("--rng", "a device with random bytes from the host")
     .option("--firmware <which>", "start in firmware: rom, seabios or FILE (default: the kernel is entered at once)")
@@ -108,7 +113,7 @@ Examples:
     .argument("<path...>", "a folder with unittests.cfg, or images")
     .option("--config <file>", "list of tests (default: PATH/unittests.cfg or PATH/x86/unittests.cfg)")
     .option("--filter <regex>", "only tests whose name matches")
-    .option("--group <name>", "only tests of this group; may be repeated", collect, [])
+    .addOption(repeatable("--group <name>", "only tests of this group; may be repeated"))
     .option("--append <text>", "command line, instead of the tests' own")
     .option("--cpus <n>", "vCPUs of an image given by itself", "1")
     .option("--jobs <n>", "tests at once (default: one a CPU)", String(availableParallelism()))
