@@ -116,6 +116,17 @@ async function startedByTheRom(folder, kernel) {
   return faults;
 }
 
+async function panicked(folder, kernel, modulesDirectory) {
+  const initramfs = join(folder, "panic.cpio");
+  const panic = "echo 1 >/proc/sys/kernel/sysrq\necho c >/proc/sysrq-trigger";
+  writeFileSync(initramfs, buildInitramfs({ script: panic, modules: ["pvpanic-mmio"], modulesDirectory }));
+  const guest = boot("panic", kernel, initramfs);
+  const status = await guest.done;
+  const said = guest.out.errors.trim();
+  if (status === 1 && said === "vmm: panic: the guest's kernel panicked; its console says why") return [];
+  return [`panic: ended with ${status}, ${said}: ${guest.out.text.slice(-500)}`];
+}
+
 const folder = mkdtempSync(join(tmpdir(), "linux-boots-"));
 try {
   const { path, modulesDirectory } = chooseKernel({});
@@ -123,6 +134,7 @@ try {
   const faults = [
     ...(await switchedOffByPowerButton(folder, path, modulesDirectory)),
     ...(await restarted(folder, path)),
+    ...(await panicked(folder, path, modulesDirectory)),
     ...(await startedByTheRom(folder, path)),
   ];
   for (const fault of faults) console.log(`FAULT: ${fault}`);

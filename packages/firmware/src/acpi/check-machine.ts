@@ -50,7 +50,7 @@ function checkApics({ apicIds, localApicAddress, ioapic, timerGsi }: AcpiMachine
   check("timerGsi", timerGsi, U32);
 }
 
-function checkPorts({ pm, reset, rtc, keyboard, serialPorts }: AcpiMachine): void {
+function checkPorts({ pm, reset, rtc, keyboard, panic, serialPorts }: AcpiMachine): void {
   // In the FADT, a register at port 0 is one that is not there.
   check("pm.port", pm.port, PORTS - PM_BLOCK_BYTES, 1);
   check("pm.sciIrq", pm.sciIrq, ISA_IRQS - 1);
@@ -61,6 +61,7 @@ function checkPorts({ pm, reset, rtc, keyboard, serialPorts }: AcpiMachine): voi
     checkWindow("rtc.port", { base: rtc.port, sizeBytes: 2 }, PORTS);
     check("rtc.irq", rtc.irq, ISA_IRQS - 1);
   }
+  if (panic !== undefined) check("panic.port", panic.port, U16);
   if (keyboard !== undefined) {
     check("keyboard.dataPort", keyboard.dataPort, U16);
     check("keyboard.commandPort", keyboard.commandPort, U16);

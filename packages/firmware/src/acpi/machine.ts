@@ -23,6 +23,8 @@ export interface AcpiMachine {
   /** An MC146818 with the century at index 0x32. */
   readonly rtc?: { readonly port: number; readonly irq: number };
   readonly keyboard?: { readonly dataPort: number; readonly commandPort: number; readonly irq: number };
+  /** Where a kernel says that it has panicked (QEMU, docs/specs/pvpanic.rst). */
+  readonly panic?: { readonly port: number };
   /** 16550s, COM1 first, at most four. */
   readonly serialPorts: readonly { readonly port: number; readonly irq: number }[];
   readonly virtioMmio: readonly VirtioMmioWindow[];

@@ -34,6 +34,7 @@ export function testPc({ cpus = 1, virtioMmio = 0, pci = false }: TestPc = {}): 
     pm: { port: 0x600, sciIrq: 9, s5SleepType: 0 },
     reset: { port: 0xcf9, value: 6 },
     rtc: { port: 0x70, irq: 8 },
+    panic: { port: 0x505 },
     keyboard: { dataPort: 0x60, commandPort: 0x64, irq: 1 },
     serialPorts: [{ port: 0x3f8, irq: 4 }],
     virtioMmio: Array.from({ length: virtioMmio }, (_, index) => ({

@@ -43,6 +43,15 @@ describe.skipIf(!hasKvm)(`a guest${NEEDS_KVM}`, { concurrent: true }, () => {
     expect(told).toMatchObject({ status: 0, stdout: "quiet root=/dev/vda", stderr: "" });
   });
 
+  it("that says it has panicked ends with status 1 and one line", async () => {
+    const kernel = scratch.file("panics.elf", codeGuest([0x66, 0xba, 0x05, 0x05, 0xb0, 0x01, 0xee, 0xf4])); // out 0x505, 1
+    const { status, stderr } = await scratch.run(["run", "--kernel", kernel, "--name", "panics"]);
+    expect({ status, stderr }).toEqual({
+      status: 1,
+      stderr: "vmm: panics: the guest's kernel panicked; its console says why\n",
+    });
+  });
+
   it("finds the memory and the CPUs it was given", async () => {
     const { stdout } = await scratch.run(["run", "--memory", "64M", "--cpus", "3", "--append", "run=smp; poweroff"]);
     expect(stdout).toContain("64 MiB of memory, 3 CPUs");

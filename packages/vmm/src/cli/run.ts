@@ -216,6 +216,8 @@ class Session {
       this.#event({ event: "ended", name, why, status, ...detail, exits: rows() });
     }
     if (end.why === "crashed") process.stderr.write(`${crashScreen(name, end.report)}\n`);
+    if (end.why === "panicked")
+      process.stderr.write(`vmm: ${name}: the guest's kernel panicked; its console says why\n`);
     if (end.why === "failed") process.stderr.write(`vmm: ${name}: ${end.message}\n`);
     if (this.#options.exits) process.stderr.write(`\n${exitTable(rows())}\n`);
     if (end.why === "stopped" && process.stdin.isTTY && EXIT.OK === (this.#exitCode ?? 0)) {

@@ -25,8 +25,8 @@ export interface DevicePort {
   emit(byte: number): boolean;
   /** True when `emit` would succeed. */
   outputReady(): boolean;
-  /** Asks the machine to power off, to reset, or to end with a guest's exit status. The vCPU leaves its loop. */
-  request(request: "poweroff" | "reset" | "exit", status?: number): void;
+  /** Asks the machine to power off, to reset, or to end with a guest's exit status or its panic. The vCPU leaves its loop. */
+  request(request: "poweroff" | "reset" | "exit" | "panic", status?: number): void;
   /**
    * Guest RAM at `gpa`, in place: up to `maxBytes` bytes, fewer where a region ends. Undefined where there is no RAM.
    * For devices that move data themselves (DMA).

@@ -6,7 +6,7 @@ import type { Fields } from "../state/struct.js";
 import { Device, type DeviceDefinition, type DevicePort, layoutOf } from "./device.js";
 import type { FwCfgItem, FwCfgItems } from "./fw-cfg/items.js";
 
-export type Request = { request: "poweroff" | "reset" | "exit"; status: number | undefined };
+export type Request = { request: "poweroff" | "reset" | "exit" | "panic"; status: number | undefined };
 
 /** A machine that does nothing but remember what a device asked of it. Its clocks stand still until they are moved. */
 export class FakePort implements DevicePort {

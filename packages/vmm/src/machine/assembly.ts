@@ -35,7 +35,7 @@ export interface MsiMessage {
 
 /** What a device asked of the machine. */
 export interface MachineRequest {
-  readonly kind: "poweroff" | "reset" | "exit";
+  readonly kind: "poweroff" | "reset" | "exit" | "panic";
   /** The guest's exit status; 0 unless the kind is `exit`. */
   readonly status: number;
   /** The device that asked. */

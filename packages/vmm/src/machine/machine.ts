@@ -44,6 +44,7 @@ export type MachineEnd =
   | { readonly why: "poweroff"; readonly status: 0 }
   | { readonly why: "exit"; readonly status: number }
   | { readonly why: "reset"; readonly status: 0 }
+  | { readonly why: "panicked"; readonly status: 1 }
   | { readonly why: "stopped"; readonly status: 0 }
   | { readonly why: "crashed"; readonly status: 1; readonly report: CrashReport }
   | { readonly why: "failed"; readonly status: 1; readonly message: string };
@@ -271,6 +272,7 @@ export class Machine {
     if (this.#phase === "ended" || this.#phase === "resetting") return;
     if (kind === "poweroff") this.#finish({ why: "poweroff", status: 0 });
     else if (kind === "exit") this.#finish({ why: "exit", status });
+    else if (kind === "panic") this.#finish({ why: "panicked", status: 1 });
     else if (this.#options.resetOnRequest === false) this.#finish({ why: "reset", status: 0 });
     else void this.reset();
   }

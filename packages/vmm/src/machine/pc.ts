@@ -12,6 +12,7 @@ import { i8042 } from "../devices/i8042/i8042.js";
 import { ioapic } from "../devices/ioapic/ioapic.js";
 import { testdevFlush, testdevIrq, testdevLatch, testdevMemory } from "../devices/pc-testdev/pc-testdev.js";
 import { pit8254 } from "../devices/pit-8254/pit-8254.js";
+import { pvpanic } from "../devices/pvpanic/pvpanic.js";
 import { RST_CNT, resetControl } from "../devices/reset-control/reset-control.js";
 import { rtcCmos } from "../devices/rtc-cmos/rtc-cmos.js";
 import { serial16550 } from "../devices/serial-16550/serial-16550.js";
@@ -22,6 +23,7 @@ import { placeVirtio } from "./virtio.js";
 
 /** Ports that the guest is also told by ACPI. */
 export const PORT = {
+  PVPANIC: 0x505,
   KEYBOARD: 0x60,
   KEYBOARD_COMMAND: 0x64,
   RTC: 0x70,
@@ -77,6 +79,7 @@ export function placeDevices(spec: MachineSpec): Placement[] {
     { definition: acpiPm, windows: [pio(PORT.PM, 12)], irq: IRQ.SCI },
     { definition: resetControl, windows: [pio(PORT.RESET, 1)] },
     { definition: fwCfg, windows: [pio(0x510, 2), pio(0x514, 8, 4)] },
+    { definition: pvpanic, windows: [pio(PORT.PVPANIC, 1)] },
     { definition: debugConsole, windows: [pio(0x402, 1)], output: "debug" },
     ...placeVirtio(spec).map(({ device, base, gsi }) => ({
       definition: virtioMmio(device),
@@ -103,6 +106,7 @@ export function describePc(spec: MachineSpec): AcpiMachine {
     reset: { port: PORT.RESET, value: RST_CNT.SYS_RST | RST_CNT.RST_CPU },
     rtc: { port: PORT.RTC, irq: IRQ.RTC },
     keyboard: { dataPort: PORT.KEYBOARD, commandPort: PORT.KEYBOARD_COMMAND, irq: IRQ.KEYBOARD },
+    panic: { port: PORT.PVPANIC },
     serialPorts: [{ port: PORT.COM1, irq: IRQ.COM1 }],
     virtioMmio: placeVirtio(spec).map(({ base, gsi }) => ({
       base,

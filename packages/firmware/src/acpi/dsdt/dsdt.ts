@@ -4,6 +4,7 @@ import { integer, name, packageOf, scope } from "../aml/index.js";
 import type { AcpiMachine } from "../machine.js";
 import { systemTable } from "../tables/header.js";
 import { isaDevices } from "./isa.js";
+import { panicDevice } from "./panic.js";
 import { pciHost } from "./pci.js";
 import { processors } from "./processors.js";
 import { systemResources } from "./system-resources.js";
@@ -18,6 +19,7 @@ export function dsdt(machine: AcpiMachine): Uint8Array {
     ...processors(machine.apicIds),
     systemResources(machine),
     ...isaDevices(machine),
+    ...(machine.panic === undefined ? [] : [panicDevice(machine.panic)]),
     ...machine.virtioMmio.map(virtioMmio),
     ...(machine.pci === undefined ? [] : [pciHost(machine.pci)]),
   );
