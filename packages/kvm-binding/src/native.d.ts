@@ -143,6 +143,27 @@ export interface Native {
   /** Whether another open file description has any lock there. */
   fileLocked(fd: number, offsetBytes: U64, lengthBytes: U64): boolean;
 
+  // fs-at.cc
+  fsOpenat2(dirFd: number, path: ArrayBufferView, flags: number, mode: number, resolve: number): number;
+  fsStatx(fd: number, name: ArrayBufferView | null, mask: number, into: ArrayBufferView): void;
+  fsMkdirat(dirFd: number, name: ArrayBufferView, mode: number): void;
+  fsMknodat(dirFd: number, name: ArrayBufferView, mode: number, major: number, minor: number): void;
+  fsSymlinkat(target: ArrayBufferView, dirFd: number, name: ArrayBufferView): void;
+  fsReadlinkat(fd: number, into: ArrayBufferView): number;
+  fsLinkat(fd: number, dirFd: number, name: ArrayBufferView): void;
+  fsUnlinkat(dirFd: number, name: ArrayBufferView, directory: boolean): void;
+  fsRenameat2(fromDirFd: number, from: ArrayBufferView, toDirFd: number, to: ArrayBufferView, flags: number): void;
+  fsFchmod(fd: number, mode: number): void;
+  fsFchownat(fd: number, uid: number, gid: number): void;
+  fsUtimensat(fd: number, atimeSec: U64, atimeNsec: number, mtimeSec: U64, mtimeNsec: number): void;
+  fsGetdents64(fd: number, offset: U64 | null, into: ArrayBufferView): number;
+  fsGetxattr(fd: number, name: ArrayBufferView, into: ArrayBufferView): number;
+  fsListxattr(fd: number, into: ArrayBufferView): number;
+  fsSetxattr(fd: number, name: ArrayBufferView, value: ArrayBufferView, flags: number): void;
+  fsRemovexattr(fd: number, name: ArrayBufferView): void;
+  /** type, bsize, blocks, bfree, bavail, files, ffree, fsid, namelen */
+  fsFstatfs(fd: number): [bigint, bigint, bigint, bigint, bigint, bigint, bigint, bigint, bigint];
+
   // net.cc
   /** A pseudo-terminal in raw mode: both sides, and the path of the second. */
   ptyOpen(): [master: NativeHandle, slave: NativeHandle, path: string];

@@ -4,7 +4,7 @@
  *
  *   node --expose-gc test/fuzz-child.mjs SEED CALLS       FUZZ_TRACE=1 prints each call before it is made
  */
-import { closeSync, mkdtempSync, openSync, rmSync, writeSync } from "node:fs";
+import { closeSync, mkdirSync, mkdtempSync, openSync, rmSync, writeSync } from "node:fs";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -155,6 +155,13 @@ const fd = fc.oneof(
   fc.constantFrom("file", "eventfd", "socket", "memory", "perf", "closed").map((name) => ({ fdOf: name })),
   fc.integer({ min: -3, max: 3000 }),
 );
+const dir = fc.oneof(
+  { weight: 3, arbitrary: fc.constant({ fdOf: "folder" }) },
+  { weight: 1, arbitrary: fc.constantFrom({ fdOf: "file" }, { fdOf: "closed" }, -1, -100) },
+);
+const name = fc
+  .constantFrom("a", "b", "user.x", "..", "a/b", "", "x".repeat(256), "a\0")
+  .map((text) => ({ name: text }));
 const bool = fc.boolean();
 const fn = fc.constant({ odd: "function" });
 const nothing = fc.constant(null);
@@ -237,6 +244,30 @@ const signatures = {
   fileZeroRange: [fd, fc.oneof(small, number), fc.oneof(small, number)],
   fileLock: [fd, bool, number, number],
   fileLocked: [fd, number, number],
+  fsOpenat2: [
+    dir,
+    name,
+    fc.constantFrom(0, 2, 0o200000, 0x200000, 0x240000, 0o100, number),
+    small,
+    fc.constantFrom(0, 8, 14),
+  ],
+  fsStatx: [dir, fc.oneof(name, nothing), small, bytes],
+  fsMkdirat: [dir, name, small],
+  fsMknodat: [dir, name, fc.constantFrom(0o010600, 0o100600, 0o140600, 0), small, small],
+  fsSymlinkat: [name, dir, name],
+  fsReadlinkat: [dir, bytes],
+  fsLinkat: [dir, dir, name],
+  fsUnlinkat: [dir, name, bool],
+  fsRenameat2: [dir, name, dir, name, small],
+  fsFchmod: [dir, small],
+  fsFchownat: [dir, small, small],
+  fsUtimensat: [dir, number, small, number, small],
+  fsGetdents64: [dir, fc.oneof(number, big, nothing), bytes],
+  fsGetxattr: [dir, name, bytes],
+  fsListxattr: [dir, bytes],
+  fsSetxattr: [dir, name, bytes, small],
+  fsRemovexattr: [dir, name],
+  fsFstatfs: [dir],
   tapOpen: [text, small, small, small],
   tapSetOffload: [handle, small],
   socketPair: [bool],
@@ -262,9 +293,11 @@ function real(pool, argument, rawFd) {
   if ("handle" in argument) return pool.handles[argument.handle];
   if ("fdOf" in argument) {
     if (argument.fdOf === "file") return pool.file;
+    if (argument.fdOf === "folder") return folderFd;
     if (argument.fdOf === "closed") return firstFreeFd - 1;
     return attempt(() => pool.objects[argument.fdOf].fd) ?? -1;
   }
+  if ("name" in argument) return Buffer.from(argument.name);
   if ("bytes" in argument) {
     if (argument.of === "pages") return pool.sharedPages;
     const length = argument.of === "shared" ? argument.bytes : Math.ceil(argument.bytes / 8) * 8;
@@ -298,6 +331,7 @@ const takesRawFd = new Set([
   "fileZeroRange",
   "fileLock",
   "fileLocked",
+  ...Object.keys(native).filter((name) => name.startsWith("fs")),
   "adopt",
   "pollerControl",
   "add",
@@ -308,6 +342,10 @@ const takesRawFd = new Set([
   "readv",
   "writev",
 ]);
+
+/** Where such a call has its descriptors, unless every number may be one. */
+const fdPositions = { fsSymlinkat: [1], fsLinkat: [0, 1], fsRenameat2: [0, 2] };
+const isFd = (name, index) => !name.startsWith("fs") || (fdPositions[name] ?? [0]).includes(index);
 
 /** Public methods: every method of every object in the pool, and the static makers. */
 const methodNames = (object) => {
@@ -337,6 +375,8 @@ const statics = [
 
 const file = openSync(join(folder, "file"), "w+");
 writeSync(file, Buffer.alloc(10_000, 7));
+mkdirSync(join(folder, "shared"));
+const folderFd = openSync(join(folder, "shared"), "r");
 let pool = makePool(file);
 
 const publicCalls = [
@@ -422,12 +462,13 @@ function call(target, name, args) {
     writeSync(2, `${name} ${JSON.stringify(args, (_, v) => (typeof v === "bigint" ? `${v}n` : v))}\n`);
   const rawFd = takesRawFd.has(name);
   try {
-    let result = target(args.map((argument) => realDeep(argument, rawFd)));
+    let result = target(args.map((argument, i) => realDeep(argument, rawFd && isFd(name, i))));
     // A vCPU that was made strange is only looked at, not let loose: the kick makes run() return before the guest does anything.
     if (name === "vcpuRunner" && typeof result === "function") {
       native.vcpuKick(pool.handles.vcpu);
       result = result();
     }
+    if (name === "fsOpenat2") closeSync(result);
     outcomes.returned++;
   } catch (error) {
     if (error instanceof b.KvmError) outcomes.KvmError++;

@@ -248,7 +248,7 @@ export function render(facts) {
     ],
     [
       "src/generated/system-constants.ts",
-      banner("Constants of <errno.h>, <poll.h> and <linux/if_tun.h>.") +
+      banner("Constants of <errno.h>, <poll.h>, <linux/if_tun.h>, <linux/openat2.h> and their neighbours.") +
         constants(systemConstants, facts) +
         nameTable("errnoNames", "errno -> name.", named(systemConstants, "errno"), "", facts),
     ],

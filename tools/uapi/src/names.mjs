@@ -41,6 +41,10 @@ export const headers = [
   "newer.h",
   "linux/perf_event.h",
   "linux/if_tun.h",
+  "linux/fcntl.h",
+  "linux/openat2.h",
+  "linux/stat.h",
+  "linux/xattr.h",
 ];
 
 /** @type {ConstantGroup[]} */
@@ -215,7 +219,7 @@ export const systemConstants = [
     MFILE NOTTY TXTBSY FBIG NOSPC SPIPE ROFS MLINK PIPE DOM RANGE DEADLK NAMETOOLONG NOLCK NOSYS NOTEMPTY LOOP NODATA TIME OVERFLOW
     BADFD ILSEQ USERS NOTSOCK DESTADDRREQ MSGSIZE PROTOTYPE NOPROTOOPT PROTONOSUPPORT OPNOTSUPP AFNOSUPPORT ADDRINUSE ADDRNOTAVAIL
     NETDOWN NETUNREACH CONNABORTED CONNRESET NOBUFS ISCONN NOTCONN SHUTDOWN TIMEDOUT CONNREFUSED HOSTDOWN HOSTUNREACH ALREADY
-    INPROGRESS STALE DQUOT CANCELED NOKEY OWNERDEAD HWPOISON`,
+    INPROGRESS STALE DQUOT PROTO BADMSG CANCELED NOKEY OWNERDEAD HWPOISON`,
   ),
   group("poll(2)", "POLL", "IN PRI OUT ERR HUP NVAL RDHUP"),
   group(
@@ -225,10 +229,26 @@ export const systemConstants = [
     TUNSETIFF TUNSETOFFLOAD TUNSETVNETHDRSZ TUNSETQUEUE IFF_TAP IFF_NO_PI IFF_VNET_HDR IFF_MULTI_QUEUE
     TUN_F_CSUM TUN_F_TSO4 TUN_F_TSO6 TUN_F_TSO_ECN TUN_F_UFO`,
   ),
+  group(
+    "Files by a directory's descriptor (openat2, statx, renameat2)",
+    "",
+    `
+    O_PATH RESOLVE_NO_XDEV RESOLVE_NO_MAGICLINKS RESOLVE_NO_SYMLINKS RESOLVE_BENEATH RESOLVE_IN_ROOT RESOLVE_CACHED
+    RENAME_NOREPLACE RENAME_EXCHANGE RENAME_WHITEOUT STATX_BASIC_STATS STATX_BTIME XATTR_CREATE XATTR_REPLACE`,
+  ),
 ];
 
 /** @type {StructSpec[]} */
 export const structs = [
+  struct(
+    "Statx",
+    "struct statx",
+    "What statx(2) tells about a file.",
+    `
+    stx_mask stx_blksize stx_attributes stx_nlink stx_uid stx_gid stx_mode stx_ino stx_size stx_blocks stx_attributes_mask
+    stx_atime.tv_sec stx_atime.tv_nsec stx_btime.tv_sec stx_btime.tv_nsec stx_ctime.tv_sec stx_ctime.tv_nsec
+    stx_mtime.tv_sec stx_mtime.tv_nsec stx_rdev_major stx_rdev_minor stx_dev_major stx_dev_minor stx_mnt_id`,
+  ),
   struct(
     "Regs",
     "struct kvm_regs",

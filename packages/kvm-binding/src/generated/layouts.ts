@@ -2,6 +2,156 @@
 // Struct layouts of the kernel's interface, as views over bytes.
 import { StructView } from "../struct-view.js";
 
+/** What statx(2) tells about a file. `struct statx`, 256 bytes. */
+export class Statx extends StructView {
+  static override readonly sizeBytes = 256;
+  static override readonly fields = ["stxMask", "stxBlksize", "stxAttributes", "stxNlink", "stxUid", "stxGid", "stxMode", "stxIno", "stxSize", "stxBlocks", "stxAttributesMask", "stxAtimeTvSec", "stxAtimeTvNsec", "stxBtimeTvSec", "stxBtimeTvNsec", "stxCtimeTvSec", "stxCtimeTvNsec", "stxMtimeTvSec", "stxMtimeTvNsec", "stxRdevMajor", "stxRdevMinor", "stxDevMajor", "stxDevMinor", "stxMntId"] as const;
+  get stxMask(): number {
+    return this.view.getUint32(0, true);
+  }
+  set stxMask(value: number) {
+    this.view.setUint32(0, value, true);
+  }
+  get stxBlksize(): number {
+    return this.view.getUint32(4, true);
+  }
+  set stxBlksize(value: number) {
+    this.view.setUint32(4, value, true);
+  }
+  get stxAttributes(): bigint {
+    return this.view.getBigUint64(8, true);
+  }
+  set stxAttributes(value: bigint) {
+    this.view.setBigUint64(8, value, true);
+  }
+  get stxNlink(): number {
+    return this.view.getUint32(16, true);
+  }
+  set stxNlink(value: number) {
+    this.view.setUint32(16, value, true);
+  }
+  get stxUid(): number {
+    return this.view.getUint32(20, true);
+  }
+  set stxUid(value: number) {
+    this.view.setUint32(20, value, true);
+  }
+  get stxGid(): number {
+    return this.view.getUint32(24, true);
+  }
+  set stxGid(value: number) {
+    this.view.setUint32(24, value, true);
+  }
+  get stxMode(): number {
+    return this.view.getUint16(28, true);
+  }
+  set stxMode(value: number) {
+    this.view.setUint16(28, value, true);
+  }
+  get stxIno(): bigint {
+    return this.view.getBigUint64(32, true);
+  }
+  set stxIno(value: bigint) {
+    this.view.setBigUint64(32, value, true);
+  }
+  get stxSize(): bigint {
+    return this.view.getBigUint64(40, true);
+  }
+  set stxSize(value: bigint) {
+    this.view.setBigUint64(40, value, true);
+  }
+  get stxBlocks(): bigint {
+    return this.view.getBigUint64(48, true);
+  }
+  set stxBlocks(value: bigint) {
+    this.view.setBigUint64(48, value, true);
+  }
+  get stxAttributesMask(): bigint {
+    return this.view.getBigUint64(56, true);
+  }
+  set stxAttributesMask(value: bigint) {
+    this.view.setBigUint64(56, value, true);
+  }
+  get stxAtimeTvSec(): bigint {
+    return this.view.getBigInt64(64, true);
+  }
+  set stxAtimeTvSec(value: bigint) {
+    this.view.setBigInt64(64, value, true);
+  }
+  get stxAtimeTvNsec(): number {
+    return this.view.getUint32(72, true);
+  }
+  set stxAtimeTvNsec(value: number) {
+    this.view.setUint32(72, value, true);
+  }
+  get stxBtimeTvSec(): bigint {
+    return this.view.getBigInt64(80, true);
+  }
+  set stxBtimeTvSec(value: bigint) {
+    this.view.setBigInt64(80, value, true);
+  }
+  get stxBtimeTvNsec(): number {
+    return this.view.getUint32(88, true);
+  }
+  set stxBtimeTvNsec(value: number) {
+    this.view.setUint32(88, value, true);
+  }
+  get stxCtimeTvSec(): bigint {
+    return this.view.getBigInt64(96, true);
+  }
+  set stxCtimeTvSec(value: bigint) {
+    this.view.setBigInt64(96, value, true);
+  }
+  get stxCtimeTvNsec(): number {
+    return this.view.getUint32(104, true);
+  }
+  set stxCtimeTvNsec(value: number) {
+    this.view.setUint32(104, value, true);
+  }
+  get stxMtimeTvSec(): bigint {
+    return this.view.getBigInt64(112, true);
+  }
+  set stxMtimeTvSec(value: bigint) {
+    this.view.setBigInt64(112, value, true);
+  }
+  get stxMtimeTvNsec(): number {
+    return this.view.getUint32(120, true);
+  }
+  set stxMtimeTvNsec(value: number) {
+    this.view.setUint32(120, value, true);
+  }
+  get stxRdevMajor(): number {
+    return this.view.getUint32(128, true);
+  }
+  set stxRdevMajor(value: number) {
+    this.view.setUint32(128, value, true);
+  }
+  get stxRdevMinor(): number {
+    return this.view.getUint32(132, true);
+  }
+  set stxRdevMinor(value: number) {
+    this.view.setUint32(132, value, true);
+  }
+  get stxDevMajor(): number {
+    return this.view.getUint32(136, true);
+  }
+  set stxDevMajor(value: number) {
+    this.view.setUint32(136, value, true);
+  }
+  get stxDevMinor(): number {
+    return this.view.getUint32(140, true);
+  }
+  set stxDevMinor(value: number) {
+    this.view.setUint32(140, value, true);
+  }
+  get stxMntId(): bigint {
+    return this.view.getBigUint64(144, true);
+  }
+  set stxMntId(value: bigint) {
+    this.view.setBigUint64(144, value, true);
+  }
+}
+
 /** General registers (KVM_GET_REGS). `struct kvm_regs`, 144 bytes. */
 export class Regs extends StructView {
   static override readonly sizeBytes = 144;
