@@ -12,3 +12,5 @@ export { type DeviceDefinition, type DevicePort, defineDevice } from "./devices/
 export type { CrashReport } from "./machine/crash-report.js";
 export { type BootSource, Machine, type MachineEnd, type MachineOptions, type Phase } from "./machine/machine.js";
 export type { MachineSpec } from "./machine/spec.js";
+export { MAX_MSIZE, MIN_MSIZE, NinePServer, type ShareOptions } from "./share/server.js";
+export type { Ownership } from "./share/session.js";
