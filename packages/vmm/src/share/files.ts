@@ -22,6 +22,7 @@ export const files: Handlers<"lopen" | "lcreate" | "read" | "write" | "fsync"> =
   lopen(session, { fid, flags }) {
     const place = session.fids.place(fid);
     if ((flags & (ACCESS_MODE | constants.O_TRUNC)) !== constants.O_RDONLY) checkWritable(session);
+    session.folder.checkInside(place.file);
     const qid = session.folder.qids.of(place.file.status());
     place.use = { kind: "open", fd: place.file.open(flags & KEPT_FLAGS), directoryOffset: 0n };
     return { qid, iounit: 0 };

@@ -150,8 +150,13 @@ export class SharedFolder {
    */
   directory(dir: HeldFile): number {
     if (!dir.isDirectory) throw new ShareError(ENOTDIR, "not a directory");
-    if (dir !== this.root) this.#pathBelow(dir);
+    this.checkInside(dir);
     return dir.fd;
+  }
+
+  /** ESTALE for a file that somebody on the host has moved out of the folder. One without a name is still inside. */
+  checkInside(file: HeldFile): void {
+    if (file !== this.root) this.#pathBelow(file);
   }
 
   /** The directory that a file is in now and its name there; ENOENT when it has none. The caller releases the directory. */

@@ -36,7 +36,9 @@ export const names: Handlers<Requests> = {
     checkWritable(session);
     const dirFd = directoryOf(session, dfid);
     checkName(name);
-    fsAt.linkat(session.fids.get(fid).file.fd, dirFd, name);
+    const { file } = session.fids.get(fid);
+    session.folder.checkInside(file);
+    fsAt.linkat(file.fd, dirFd, name);
     return {};
   },
 
