@@ -82,4 +82,13 @@ export const SUITE: readonly SuiteEntry[] = [
     needsFiles: ["tools/lab/suite/linux-net.mjs", "packages/vmm/dist/io-worker.js"],
     needsPrograms: ["busybox", "ip", "passt"],
   },
+  {
+    name: "Linux mounts a shared folder by 9P, and stays in it",
+    command: ["node", "tools/lab/suite/linux-share.mjs"],
+    timeoutMs: 10 * MINUTE_MS,
+    cpus: 1,
+    memoryMiB: 3072,
+    needsFiles: ["tools/lab/suite/linux-share.mjs", "packages/vmm/dist/io-worker.js"],
+    needsPrograms: ["busybox"],
+  },
 ];

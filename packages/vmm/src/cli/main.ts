@@ -52,6 +52,7 @@ Exit codes: the guest's own; 1 when it crashed or the host cannot run it; 2 for 
         "user[,forward=HOST:GUEST]..., tap,name=NAME or none; mac=ADDRESS behind a comma; may be repeated",
       ),
     )
+    .addOption(repeatable("--share <folder>", "TAG=DIR[,ro]: a folder that the guest mounts by 9P; may be repeated"))
     .option("--rng", "a device with random bytes from the host")
     .option("--firmware <which>", "start in firmware: rom, seabios or FILE (default: the kernel is entered at once)")
     .option("--cpus <n>", "vCPUs", "1")

@@ -26,6 +26,7 @@ export interface RunOptions {
   readonly append?: string;
   readonly disk: readonly string[];
   readonly net: readonly string[];
+  readonly share: readonly string[];
   readonly rng?: boolean;
   readonly firmware?: string;
   readonly cpus: string;

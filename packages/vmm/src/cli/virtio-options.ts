@@ -12,17 +12,20 @@ export interface VirtioPlan {
 
 /** `onLog` takes one line, while the machine runs. Throws CliError, and then nothing is left running. */
 export async function planVirtio(
-  { name, disk, net, rng }: Pick<RunOptions, "name" | "disk" | "net" | "rng">,
+  { name, disk, net, share, rng }: Pick<RunOptions, "name" | "disk" | "net" | "share" | "rng">,
   onLog: (message: string) => void,
 ): Promise<VirtioPlan> {
-  const count = disk.length + net.length + (rng ? 1 : 0);
+  const count = disk.length + net.length + share.length + (rng ? 1 : 0);
   if (count > MAXIMUM_VIRTIO_DEVICES) {
-    throw new CliError(`--disk, --net: ${count} devices, and a machine has room for ${MAXIMUM_VIRTIO_DEVICES}`);
+    throw new CliError(
+      `--disk, --net, --share: ${count} devices, and a machine has room for ${MAXIMUM_VIRTIO_DEVICES}`,
+    );
   }
   const disks = disk.length === 0 ? [] : (await import("./disk-option.js")).diskSpecs(disk);
+  const shares = share.length === 0 ? [] : (await import("./share-option.js")).shareSpecs(share);
   const nets = net.length === 0 ? undefined : await (await import("./net-option.js")).planNets(net, name ?? "", onLog);
   return {
-    specs: [...disks, ...(nets?.specs ?? []), ...(rng ? [{ kind: "entropy" as const }] : [])],
+    specs: [...disks, ...shares, ...(nets?.specs ?? []), ...(rng ? [{ kind: "entropy" as const }] : [])],
     close: () => nets?.close(),
   };
 }

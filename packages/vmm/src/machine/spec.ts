@@ -51,7 +51,17 @@ export interface NetSpec {
   readonly link: { readonly type: "tap"; readonly name: string } | { readonly type: "socket"; readonly path: string };
 }
 
-export type VirtioSpec = DiskSpec | EntropySpec | NetSpec;
+/** A folder of the host's that the guest can mount. */
+export interface ShareSpec {
+  readonly kind: "share";
+  /** The name by which the guest mounts it. */
+  readonly tag: string;
+  /** Absolute. */
+  readonly path: string;
+  readonly readonly: boolean;
+}
+
+export type VirtioSpec = DiskSpec | EntropySpec | NetSpec | ShareSpec;
 
 const KIB = 1024;
 const MIB = 1024 * KIB;

@@ -2,6 +2,7 @@
 import { UnixSocket } from "@tools-kvm/kvm-binding";
 import type { DiskImage } from "../block/disk-image.js";
 import { openDisk } from "../block/open-disk.js";
+import { NinePServer } from "../share/server.js";
 import type { VirtioBackend } from "../virtio/device.js";
 import { BlockBackend } from "../virtio/devices/block/block-backend.js";
 import { EntropyBackend } from "../virtio/devices/entropy/entropy-backend.js";
@@ -9,6 +10,7 @@ import type { FrameLink } from "../virtio/devices/net/frame-link.js";
 import { NetBackend } from "../virtio/devices/net/net-backend.js";
 import { StreamLink } from "../virtio/devices/net/stream-link.js";
 import { TapLink } from "../virtio/devices/net/tap-link.js";
+import { ShareBackend } from "../virtio/devices/share/share-backend.js";
 import type { DiskSpec, NetSpec, VirtioSpec } from "./spec.js";
 
 /** Opens what `spec` names; `log` takes one line. Throws DiskError, KvmError. */
@@ -18,6 +20,8 @@ export function openBackend(spec: VirtioSpec, log: (message: string) => void): V
       return new BlockBackend({ disk: openSpecifiedDisk(spec), serial: spec.serial, onError: log });
     case "entropy":
       return new EntropyBackend();
+    case "share":
+      return new ShareBackend(new NinePServer({ root: spec.path, readonly: spec.readonly }));
     case "net":
       return new NetBackend(openLink(spec.link), () => log("the link is down"));
   }

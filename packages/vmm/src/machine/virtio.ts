@@ -4,6 +4,7 @@ import type { VirtioDevice } from "../virtio/device.js";
 import { blockDevice } from "../virtio/devices/block/block.js";
 import { entropyDevice } from "../virtio/devices/entropy/entropy.js";
 import { netDevice } from "../virtio/devices/net/net.js";
+import { shareDevice } from "../virtio/devices/share/share.js";
 import { MMIO, MMIO_SIZE_BYTES } from "../virtio/transport-mmio.js";
 import { VIRTIO_MMIO_BASE } from "./memory-map.js";
 import type { MachineSpec, VirtioSpec } from "./spec.js";
@@ -20,7 +21,7 @@ export interface VirtioPlacement {
 const GSIS = [10, 11, 5, 12, 14, 15, 6, 7, 3, 16, 17, 18, 19, 20, 21, 22, 23];
 export const MAXIMUM_VIRTIO_DEVICES = GSIS.length;
 
-const SHORT_NAME: Record<VirtioSpec["kind"], string> = { block: "blk", entropy: "rng", net: "net" };
+const SHORT_NAME: Record<VirtioSpec["kind"], string> = { block: "blk", entropy: "rng", net: "net", share: "9p" };
 
 export function placeVirtio({ virtio = [] }: Pick<MachineSpec, "virtio">): VirtioPlacement[] {
   const counts = new Map<string, number>();
@@ -42,6 +43,8 @@ function deviceOf(spec: VirtioSpec, name: string): VirtioDevice {
       return blockDevice({ ...spec, name });
     case "entropy":
       return entropyDevice(name);
+    case "share":
+      return shareDevice({ ...spec, name });
     case "net":
       return netDevice({ ...spec, name, offloads: spec.link.type === "tap" });
   }
