@@ -2,7 +2,7 @@
 import { closeSync } from "node:fs";
 import { EBADF, EMFILE, ENOSPC } from "@tools-kvm/kvm-binding";
 import { ShareError } from "./errors.js";
-import type { HeldFile } from "./folder.js";
+import type { HeldFile } from "./held-files.js";
 
 /** Opened for I/O (Tlopen, Tlcreate). */
 export interface OpenFile {
@@ -38,12 +38,14 @@ export interface Fid {
 
 export interface FidLimits {
   readonly maxFids: number;
+  readonly maxOpenFiles: number;
   readonly maxAttributeBytes: number;
 }
 
 export class FidTable {
   readonly #fids = new Map<number, Fid>();
   readonly #limits: FidLimits;
+  #openFiles = 0;
   #attributeBytes = 0;
 
   constructor(limits: FidLimits) {
@@ -87,6 +89,19 @@ export class FidTable {
     this.#fids.set(number, fid);
   }
 
+  /** EMFILE when no more files can be opened for I/O. */
+  checkOpenable(): void {
+    const { maxOpenFiles } = this.#limits;
+    if (this.#openFiles >= maxOpenFiles) throw new ShareError(EMFILE, `${maxOpenFiles} open files are the limit`);
+  }
+
+  /** What is made of a fid whose file was opened as `fd`, which is closed with the fid. */
+  openFile(file: HeldFile, fd: number): OpenFile {
+    file.pin();
+    this.#openFiles++;
+    return { kind: "open", fd, directoryOffset: 0n };
+  }
+
   /** Room for the bytes of an attribute, zeroed, until its fid goes. */
   attributeRoom(sizeBytes: number): Uint8Array {
     if (this.#attributeBytes + sizeBytes > this.#limits.maxAttributeBytes) {
@@ -100,8 +115,13 @@ export class FidTable {
   drop(number: number): void {
     const fid = this.get(number);
     this.#fids.delete(number);
-    if (fid.use?.kind === "open") closeSync(fid.use.fd);
-    else if (fid.use !== undefined) this.#attributeBytes -= fid.use.value.length;
+    if (fid.use?.kind === "open") {
+      closeSync(fid.use.fd);
+      fid.file.unpin();
+      this.#openFiles--;
+    } else if (fid.use !== undefined) {
+      this.#attributeBytes -= fid.use.value.length;
+    }
     fid.file.release();
   }
 

@@ -4,8 +4,9 @@ import { EEXIST, EFBIG, EINVAL, ENOSPC, fsAt, KvmError } from "@tools-kvm/kvm-bi
 import { totalBytes } from "../block/buffers.js";
 import { ShareError } from "./errors.js";
 import type { Fid } from "./fids.js";
-import { checkName, RESOLVE } from "./folder.js";
+import { checkName } from "./folder.js";
 import { endow } from "./ownership.js";
+import { RESOLVE } from "./root-folder.js";
 import { checkWritable, type Handlers, respond, type Session } from "./session.js";
 import type { Qid } from "./wire.js";
 
@@ -23,8 +24,9 @@ export const files: Handlers<"lopen" | "lcreate" | "read" | "write" | "fsync"> =
     const place = session.fids.place(fid);
     if ((flags & (ACCESS_MODE | constants.O_TRUNC)) !== constants.O_RDONLY) checkWritable(session);
     session.folder.checkInside(place.file);
+    session.fids.checkOpenable();
     const qid = session.folder.qids.of(place.file.status());
-    place.use = { kind: "open", fd: place.file.open(flags & KEPT_FLAGS), directoryOffset: 0n };
+    place.use = session.fids.openFile(place.file, place.file.open(flags & KEPT_FLAGS));
     return { qid, iounit: 0 };
   },
 
@@ -33,6 +35,7 @@ export const files: Handlers<"lopen" | "lcreate" | "read" | "write" | "fsync"> =
     checkWritable(session);
     const place = session.fids.place(request.fid);
     checkName(request.name);
+    session.fids.checkOpenable();
     const { fid, qid } = createNew(session, place, request) ?? openExisting(session, place, request);
     session.fids.set(request.fid, fid);
     return { qid, iounit: 0 };
@@ -85,13 +88,13 @@ interface Creation {
 
 /** Undefined when something of that name is there already. */
 function createNew(session: Session, dir: Fid, o: Creation): { fid: Fid; qid: Qid } | undefined {
-  const { folder, policy } = session;
+  const { folder, fids, policy } = session;
   const fd = openExclusive(folder.directory(dir.file), o);
   if (fd === undefined) return undefined;
   try {
     endow(policy, fd, { uid: dir.uid, gid: o.gid, mode: o.mode });
     const { file, qid } = folder.holdOpened(fd);
-    return { fid: { file, uid: dir.uid, use: { kind: "open", fd, directoryOffset: 0n } }, qid };
+    return { fid: { file, uid: dir.uid, use: fids.openFile(file, fd) }, qid };
   } catch (error) {
     closeSync(fd);
     throw error;
@@ -109,12 +112,12 @@ function openExclusive(dirFd: number, { name, flags }: Creation): number | undef
 }
 
 /** What is there may be a pipe or a device, so it is looked at before it is opened. */
-function openExisting({ folder }: Session, dir: Fid, { name, flags }: Creation): { fid: Fid; qid: Qid } {
+function openExisting({ folder, fids }: Session, dir: Fid, { name, flags }: Creation): { fid: Fid; qid: Qid } {
   if ((flags & constants.O_EXCL) !== 0) throw new ShareError(EEXIST, "the file exists");
   const { file, qid } = folder.find(dir.file, name);
   try {
     const fd = file.open(flags & KEPT_FLAGS);
-    return { fid: { file, uid: dir.uid, use: { kind: "open", fd, directoryOffset: 0n } }, qid };
+    return { fid: { file, uid: dir.uid, use: fids.openFile(file, fd) }, qid };
   } catch (error) {
     file.release();
     throw error;

@@ -1,90 +1,21 @@
 /**
  * The folder that is shared, and the wall around it.
  *
- * Nothing in it is ever named by a path. A file is an O_PATH descriptor, which was opened by one name in a directory that
+ * The client's names never become a path. A file is an O_PATH descriptor, which was opened by one name in a directory that
  * was opened so before, from the root on (openat2(2) with RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS and RESOLVE_NO_MAGICLINKS). So whatever
  * anybody renames or links meanwhile, and whatever names the client thinks of, each step is a step down.
  */
-import { closeSync, constants, openSync, readlinkSync } from "node:fs";
-import {
-  EINVAL,
-  EMFILE,
-  ENAMETOOLONG,
-  ENOENT,
-  ENOTDIR,
-  ESTALE,
-  fsAt,
-  O_PATH,
-  RESOLVE_BENEATH,
-  RESOLVE_NO_MAGICLINKS,
-  RESOLVE_NO_SYMLINKS,
-  type Statx,
-} from "@tools-kvm/kvm-binding";
+import { closeSync, openSync } from "node:fs";
+import { EINVAL, ENAMETOOLONG, ENOENT, ENOTDIR, fsAt, O_PATH, type Statx } from "@tools-kvm/kvm-binding";
 import { ShareError } from "./errors.js";
-import { deviceOf, QidMaker } from "./qid.js";
+import { type HeldFile, HeldFiles } from "./held-files.js";
+import { QidMaker } from "./qid.js";
+import { procPath, RootFolder } from "./root-folder.js";
 import type { Qid } from "./wire.js";
 
-export const RESOLVE = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS | RESOLVE_NO_SYMLINKS;
-const HOLD = O_PATH | constants.O_NOFOLLOW;
 const MAX_NAME_BYTES = 255;
 const SLASH = 0x2f;
 const DOT = 0x2e;
-
-/** A file, directory, symbolic link or whatever else of the folder, held open without being opened (O_PATH). Owners are counted. */
-export class HeldFile {
-  readonly fd: number;
-  readonly type: number;
-  readonly device: string;
-  readonly ino: bigint;
-  readonly #released: () => void;
-  #owners = 1;
-
-  constructor(fd: number, status: Statx, released: () => void) {
-    this.fd = fd;
-    this.type = status.stxMode & constants.S_IFMT;
-    this.device = deviceOf(status);
-    this.ino = status.stxIno;
-    this.#released = released;
-  }
-
-  get isDirectory(): boolean {
-    return this.type === constants.S_IFDIR;
-  }
-  get isRegular(): boolean {
-    return this.type === constants.S_IFREG;
-  }
-  get isSymlink(): boolean {
-    return this.type === constants.S_IFLNK;
-  }
-
-  isSame(status: Statx): boolean {
-    return status.stxIno === this.ino && deviceOf(status) === this.device;
-  }
-
-  status(): Statx {
-    return fsAt.statx(this.fd, null);
-  }
-
-  /**
-   * The file opened for I/O: a regular file or a directory, as opening anything else might wait or do something. It is this file and
-   * no other, since the link in /proc leads to the inode.
-   */
-  open(flags: number): number {
-    if (!this.isRegular && !this.isDirectory) throw new ShareError(EINVAL, "only files and directories can be opened");
-    return openSync(procPath(this.fd), flags | constants.O_NONBLOCK | constants.O_NOCTTY);
-  }
-
-  retain(): this {
-    this.#owners++;
-    return this;
-  }
-
-  release(): void {
-    if (--this.#owners > 0) return;
-    closeSync(this.fd);
-    this.#released();
-  }
-}
 
 /** A file that was found. Who asked for it releases it. */
 export interface Found {
@@ -95,35 +26,39 @@ export interface Found {
 export class SharedFolder {
   readonly root: HeldFile;
   readonly qids: QidMaker;
-  readonly #maxHeld: number;
-  #held = 0;
-  #prefix: Buffer;
+  readonly #folder: RootFolder;
+  readonly #files: HeldFiles;
 
   /**
-   * @param maxHeld how many files may be held at a time; EMFILE for more
+   * @param maxDescriptors how many files have a descriptor at a time; more may be held
    * @throws an Error with `code` when the folder cannot be opened, or /proc is not mounted
    */
-  constructor(path: string, maxHeld: number) {
-    this.#maxHeld = maxHeld;
-    const fd = openSync(path, O_PATH | constants.O_DIRECTORY);
+  constructor(path: string, maxDescriptors: number) {
+    this.#folder = new RootFolder(path);
     try {
-      const status = fsAt.statx(fd, null);
-      this.root = this.#hold(fd, status);
+      this.#files = new HeldFiles(this.#folder, maxDescriptors);
+      const { file, status } = this.#files.add(openSync(procPath(this.#folder.fd), O_PATH));
+      this.root = file;
+      this.root.pin();
       this.qids = new QidMaker(status);
-      this.#prefix = this.#rootPrefix();
     } catch (error) {
-      closeSync(fd);
+      closeSync(this.#folder.fd);
       throw error;
     }
   }
 
-  /** Files held now, the root included. */
-  get held(): number {
-    return this.#held;
+  /** Files held without a descriptor. */
+  get parkedCount(): number {
+    return this.#files.parkedCount;
+  }
+
+  beginRequest(): void {
+    this.#files.beginRequest();
   }
 
   close(): void {
     this.root.release();
+    closeSync(this.#folder.fd);
   }
 
   /** The file of that name in `dir`, `..` included, which is the root's own at the root. The caller releases it. */
@@ -135,12 +70,12 @@ export class SharedFolder {
   find(dir: HeldFile, name: Uint8Array): Found {
     const dirFd = this.directory(dir);
     checkName(name);
-    return this.#holdAt(dirFd, name, HOLD);
+    return this.#found(this.#files.add(this.#folder.hold(dirFd, name)));
   }
 
   /** Holds what is open for I/O as `fd`, which stays the caller's. */
   holdOpened(fd: number): Found {
-    return this.#keep(openSync(procPath(fd), O_PATH));
+    return this.#found(this.#files.add(openSync(procPath(fd), O_PATH)));
   }
 
   /**
@@ -156,26 +91,39 @@ export class SharedFolder {
 
   /** ESTALE for a file that somebody on the host has moved out of the folder. One without a name is still inside. */
   checkInside(file: HeldFile): void {
-    if (file !== this.root) this.#pathBelow(file);
+    if (file !== this.root) this.#folder.pathTo(file.fd);
   }
 
   /** The directory that a file is in now and its name there; ENOENT when it has none. The caller releases the directory. */
   locate(file: HeldFile): { dir: HeldFile; name: Uint8Array } {
-    const path = this.#pathBelow(file);
+    const path = this.#folder.pathTo(file.fd);
     const slash = path.lastIndexOf(SLASH);
     const name = path.subarray(slash + 1);
-    const dir =
-      slash < 0
-        ? this.root.retain()
-        : this.#holdAt(this.root.fd, path.subarray(0, slash), HOLD | constants.O_DIRECTORY).file;
+    checkName(name);
+    const dir = slash < 0 ? this.root.retain() : this.#holdBelow(path.subarray(0, slash));
     try {
-      checkName(name);
       if (!file.isSame(fsAt.statx(dir.fd, name))) throw new ShareError(ENOENT, "the file has lost its name");
       return { dir, name };
     } catch (error) {
       dir.release();
       throw error;
     }
+  }
+
+  /** Gives what is at one name another. Both directories are checked. */
+  rename(fromDir: HeldFile, from: Uint8Array, toDir: HeldFile, to: Uint8Array): void {
+    checkName(from);
+    checkName(to);
+    const [fromFd, toFd] = [this.directory(fromDir), this.directory(toDir)];
+    const hasParked = this.#files.parkedCount > 0;
+    const [oldPlace, newPlace] = hasParked ? [this.#placeIn(fromDir, from), this.#placeIn(toDir, to)] : ["", ""];
+    fsAt.renameat2(fromFd, from, toFd, to);
+    if (hasParked) this.#files.renamed(oldPlace, newPlace);
+  }
+
+  #placeIn(dir: HeldFile, name: Uint8Array): string {
+    const own = Buffer.from(name).toString("latin1");
+    return dir.isSame(this.root.status()) ? own : `${this.#folder.pathTo(dir.fd).toString("latin1")}/${own}`;
   }
 
   #parentOf(dir: HeldFile): Found {
@@ -190,43 +138,12 @@ export class SharedFolder {
     }
   }
 
-  #holdAt(dirFd: number, path: Uint8Array, flags: number): Found {
-    return this.#keep(fsAt.openat2(dirFd, path, { flags, resolve: RESOLVE }));
+  #holdBelow(path: Uint8Array): HeldFile {
+    return this.#files.add(this.#folder.hold(this.#folder.fd, path)).file;
   }
 
-  /** Takes over an O_PATH descriptor. */
-  #keep(fd: number): Found {
-    try {
-      const status = fsAt.statx(fd, null);
-      return { file: this.#hold(fd, status), qid: this.qids.of(status) };
-    } catch (error) {
-      closeSync(fd);
-      throw error;
-    }
-  }
-
-  #hold(fd: number, status: Statx): HeldFile {
-    if (this.#held >= this.#maxHeld)
-      throw new ShareError(EMFILE, `${this.#maxHeld} files are held, which is the limit`);
-    const file = new HeldFile(fd, status, () => this.#held--);
-    this.#held++;
-    return file;
-  }
-
-  /** Where the file is now, from the root; ESTALE when that is outside. The root may itself have been moved. */
-  #pathBelow(file: HeldFile): Buffer {
-    const path = readlinkSync(procPath(file.fd), "buffer");
-    if (!startsWith(path, this.#prefix)) {
-      this.#prefix = this.#rootPrefix();
-      if (!startsWith(path, this.#prefix))
-        throw new ShareError(ESTALE, "the file is not in the shared folder any more");
-    }
-    return path.subarray(this.#prefix.length);
-  }
-
-  #rootPrefix(): Buffer {
-    const path = readlinkSync(procPath(this.root.fd), "buffer");
-    return path.length === 1 ? path : Buffer.concat([path, Buffer.of(SLASH)]);
+  #found({ file, status }: { file: HeldFile; status: Statx }): Found {
+    return { file, qid: this.qids.of(status) };
   }
 }
 
@@ -241,13 +158,4 @@ export function checkName(name: Uint8Array): void {
 
 function isDotDot(name: Uint8Array): boolean {
   return name.length === 2 && name[0] === DOT && name[1] === DOT;
-}
-
-/** The link by which the kernel shows an open descriptor of this process. */
-export function procPath(fd: number): string {
-  return `/proc/self/fd/${fd}`;
-}
-
-function startsWith(path: Buffer, prefix: Buffer): boolean {
-  return path.length >= prefix.length && path.compare(prefix, 0, prefix.length, 0, prefix.length) === 0;
 }

@@ -4,6 +4,7 @@ import { EBUSY, EINVAL, EPERM, ESTALE, fsAt } from "@tools-kvm/kvm-binding";
 import { ShareError } from "./errors.js";
 import type { Fid } from "./fids.js";
 import { checkName } from "./folder.js";
+import type { HeldFile } from "./held-files.js";
 import { endow } from "./ownership.js";
 import { checkWritable, type Handlers, type Session, type SharePolicy } from "./session.js";
 import type { Qid } from "./wire.js";
@@ -44,17 +45,15 @@ export const names: Handlers<Requests> = {
 
   renameat(session, { olddirfid, oldname, newdirfid, newname }) {
     checkWritable(session);
-    checkName(oldname);
-    checkName(newname);
-    fsAt.renameat2(directoryOf(session, olddirfid), oldname, directoryOf(session, newdirfid), newname);
+    const { fids, folder } = session;
+    folder.rename(fids.get(olddirfid).file, oldname, fids.get(newdirfid).file, newname);
     return {};
   },
 
   rename(session, { fid, dfid, name }) {
     checkWritable(session);
-    checkName(name);
-    const toDirFd = directoryOf(session, dfid);
-    atItsName(session, session.fids.get(fid), (dirFd, from) => fsAt.renameat2(dirFd, from, toDirFd, name));
+    const to = session.fids.get(dfid).file;
+    atItsName(session, session.fids.get(fid), (dir, from) => session.folder.rename(dir, from, to, name));
     return {};
   },
 
@@ -72,7 +71,7 @@ export const names: Handlers<Requests> = {
     try {
       checkWritable(session);
       const { isDirectory } = fid.file;
-      atItsName(session, fid, (dirFd, name) => fsAt.unlinkat(dirFd, name, { directory: isDirectory }));
+      atItsName(session, fid, (dir, name) => fsAt.unlinkat(dir.fd, name, { directory: isDirectory }));
     } finally {
       session.fids.drop(number);
     }
@@ -91,11 +90,11 @@ function directoryOf({ fids, folder }: Session, number: number): number {
 }
 
 /** Does something to the name that a fid's file has now. */
-function atItsName({ folder }: Session, { file }: Fid, act: (dirFd: number, name: Uint8Array) => void): void {
+function atItsName({ folder }: Session, { file }: Fid, act: (dir: HeldFile, name: Uint8Array) => void): void {
   if (file === folder.root) throw new ShareError(EBUSY, "the shared folder itself stays where it is");
   const { dir, name } = folder.locate(file);
   try {
-    act(dir.fd, name);
+    act(dir, name);
   } finally {
     dir.release();
   }

@@ -2,6 +2,7 @@
  * A server of 9P2000.L for one folder of the host: what `mount -t 9p -o trans=virtio,version=9p2000.L` in a Linux guest talks to.
  * It is synchronous and knows no transport: a request goes in, an answer comes out.
  */
+import { readFileSync } from "node:fs";
 import { EBADMSG, EMSGSIZE, EOPNOTSUPP, EPROTO } from "@tools-kvm/kvm-binding";
 import { BufferCursor, gather, scatter, totalBytes } from "../block/buffers.js";
 import { attributes } from "./attributes.js";
@@ -38,15 +39,22 @@ export interface ShareOptions {
   readonly ownership?: Ownership;
   /** Whether nodes of devices can be made. Default false. */
   readonly devices?: boolean;
-  /** Fids at a time, each of which may take two descriptors of the process. */
+  /** Fids that the client may have at a time. Default 1048576. */
   readonly maxFids?: number;
+  /**
+   * Descriptors of the process that the share may take, a third of them for open files, at least 16. Default: a quarter of those that
+   * the process may have, at most 65536. Files beyond that are found again when they are asked for.
+   */
+  readonly maxDescriptors?: number;
 }
 
 /** What the client may ask for at most, and at least. */
 export const MAX_MSIZE = 2 ** 20;
 export const MIN_MSIZE = 4096;
 const PROTOCOL = "9P2000.L";
-const DEFAULT_MAX_FIDS = 65_536;
+const DEFAULT_MAX_FIDS = 2 ** 20;
+const MIN_DESCRIPTORS = 16;
+const MAX_DEFAULT_DESCRIPTORS = 65_536;
 const MAX_ATTRIBUTE_BYTES = 16 * 2 ** 20;
 /** Anything but a Twrite's payload: names, a symbolic link's target. */
 const MAX_FIELDS_BYTES = 2 ** 17;
@@ -103,10 +111,12 @@ export class NinePServer {
   /** @throws an Error with `code` when the folder cannot be opened */
   constructor(options: ShareOptions) {
     const maxFids = options.maxFids ?? DEFAULT_MAX_FIDS;
+    const maxDescriptors = Math.max(MIN_DESCRIPTORS, options.maxDescriptors ?? defaultDescriptors());
+    const maxOpenFiles = Math.floor(maxDescriptors / 3);
     const isRoot = process.geteuid?.() === 0;
     this.#session = {
-      folder: new SharedFolder(options.root, maxFids + 1),
-      fids: new FidTable({ maxFids, maxAttributeBytes: MAX_ATTRIBUTE_BYTES }),
+      folder: new SharedFolder(options.root, maxDescriptors - maxOpenFiles),
+      fids: new FidTable({ maxFids, maxOpenFiles, maxAttributeBytes: MAX_ATTRIBUTE_BYTES }),
       policy: {
         readonly: options.readonly ?? false,
         ownership: options.ownership ?? (isRoot ? "passthrough" : "none"),
@@ -115,9 +125,12 @@ export class NinePServer {
     };
   }
 
-  /** Fids that the client has now. */
+  /** Fids that the client has now, and files among them whose descriptors were closed to save some. */
   get fidCount(): number {
     return this.#session.fids.size;
+  }
+  get parkedCount(): number {
+    return this.#session.folder.parkedCount;
   }
 
   /**
@@ -163,6 +176,7 @@ export class NinePServer {
     if (call.size > this.#msize) throw new ShareError(EMSGSIZE, `the message is longer than ${this.#msize} bytes`);
     const { request, answer, handle } = operation;
     const payload = this.#payload(call, request.hasPayload);
+    this.#session.folder.beginRequest();
     const values = handle(this.#session, decode(request, this.#fields(call, request.hasPayload)), payload);
     const bytes = encode(answer, call.tag, values, this.#answer);
     if (bytes > Math.min(call.roomBytes, this.#msize)) throw new ShareError(EMSGSIZE, "the answer does not fit");
@@ -208,4 +222,9 @@ export class NinePServer {
     scatter(this.#answer.subarray(0, bytes), writable);
     return bytes;
   }
+}
+
+function defaultDescriptors(): number {
+  const soft = /^Max open files\s+(\d+)/m.exec(readFileSync("/proc/self/limits", "latin1"))?.[1];
+  return Math.min(MAX_DEFAULT_DESCRIPTORS, Math.floor(Number(soft ?? 1024) / 4));
 }

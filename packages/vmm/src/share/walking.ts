@@ -1,7 +1,7 @@
 /** Fids come and go: Tattach, Twalk, Tclunk, and Tflush and Tauth, which have nothing to do here. */
 import { EOPNOTSUPP } from "@tools-kvm/kvm-binding";
 import { ShareError } from "./errors.js";
-import type { HeldFile } from "./folder.js";
+import type { HeldFile } from "./held-files.js";
 import { NOFID, NONUNAME } from "./messages.js";
 import type { Handlers, Session } from "./session.js";
 import type { Qid } from "./wire.js";

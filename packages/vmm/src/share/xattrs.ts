@@ -5,7 +5,7 @@
 import { E2BIG, EINVAL, ERANGE, fsAt, XATTR_CREATE, XATTR_REPLACE } from "@tools-kvm/kvm-binding";
 import { ShareError } from "./errors.js";
 import type { WrittenAttribute } from "./fids.js";
-import type { HeldFile } from "./folder.js";
+import type { HeldFile } from "./held-files.js";
 import { checkWritable, type Handlers } from "./session.js";
 
 /** XATTR_SIZE_MAX and XATTR_LIST_MAX (xattr(7)). */
