@@ -2,7 +2,7 @@
  * Where running machines can be found: one unix socket each, named after the machine, in a folder of the user's own.
  * A socket whose machine is gone is removed by whoever notices.
  */
-import { chmodSync, existsSync, lstatSync, mkdirSync, readdirSync, rmSync } from "node:fs";
+import { chmodSync, existsSync, linkSync, lstatSync, mkdirSync, readdirSync, rmSync } from "node:fs";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { homedir } from "node:os";
 import { join } from "node:path";
@@ -41,11 +41,32 @@ function socketPath(name: string): string {
 export async function register(name: string, onConnection: (socket: Socket) => void): Promise<Server> {
   const path = socketPath(name);
   mkdirSync(registryFolder(), { recursive: true, mode: 0o700 });
+  const temporary = join(registryFolder(), `.${process.pid}-${registrations++}`);
+  const server = await listen(temporary, onConnection);
+  try {
+    await publish(temporary, path, name);
+    return server;
+  } catch (error) {
+    server.close();
+    throw error;
+  } finally {
+    rmSync(temporary, { force: true });
+  }
+}
+
+let registrations = 0;
+
+/**
+ * Gives a socket that already listens its name, in one step: between bind and listen it would refuse everybody, and whoever
+ * came then would take the machine for gone.
+ */
+async function publish(temporary: string, path: string, name: string): Promise<void> {
   for (let attempt = 0; ; attempt++) {
     try {
-      return await listen(path, onConnection);
+      linkSync(temporary, path);
+      return;
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "EADDRINUSE" || attempt > 0) throw error;
+      if ((error as NodeJS.ErrnoException).code !== "EEXIST" || attempt > 0) throw error;
       if (await isAlive(path)) throw new NameTakenError(name);
       rmSync(path, { force: true });
     }
@@ -67,7 +88,7 @@ function listen(path: string, onConnection: (socket: Socket) => void): Promise<S
   });
 }
 
-/** Removes the machine's socket at once; for the moment of exit, when nothing can be awaited any more. */
+/** Removes the machine's socket; for the moment of exit, too, when nothing can be awaited any more. */
 export function unregister(name: string): void {
   rmSync(socketPath(name), { force: true });
 }
@@ -113,6 +134,8 @@ function tryConnect(path: string): Promise<Socket | undefined> {
     const socket = connect(path);
     socket.once("connect", () => {
       socket.removeAllListeners("error");
+      // A machine may end at any time; whoever reads sees the end.
+      socket.on("error", () => socket.destroy());
       resolve(socket);
     });
     socket.once("error", (error: NodeJS.ErrnoException) => {

@@ -4,7 +4,7 @@ import type { ConsoleHub } from "../console/hub.js";
 import { ActionError, parseAction } from "./actions.js";
 import { type ControlledMachine, dispatch } from "./dispatch.js";
 import { encode, MAX_REQUEST_BYTES, type Reply, readLine } from "./protocol.js";
-import { register } from "./registry.js";
+import { register, unregister } from "./registry.js";
 
 /** How long a client that does not read may keep an ended machine's process alive. */
 const GOODBYE_MS = 1_000;
@@ -17,7 +17,8 @@ export interface ControlServer {
 /** Registers the machine and serves until closed. Throws NameTakenError. */
 export async function serve(controlled: ControlledMachine, console: ConsoleHub): Promise<ControlServer> {
   const clients = new Set<Client>();
-  const server = await register(controlled.machine.spec.name, (socket) => {
+  const { name } = controlled.machine.spec;
+  const server = await register(name, (socket) => {
     const client = new Client(socket, controlled, console);
     clients.add(client);
     socket.on("close", () => clients.delete(client));
@@ -25,6 +26,7 @@ export async function serve(controlled: ControlledMachine, console: ConsoleHub):
   });
   return {
     close() {
+      unregister(name);
       server.close();
       for (const client of clients) client.dismiss();
       setTimeout(() => {
