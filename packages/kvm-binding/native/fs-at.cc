@@ -65,6 +65,8 @@ struct ProcPath {
   explicit ProcPath(int fd) { std::snprintf(text, sizeof text, "/proc/self/fd/%d", fd); }
 };
 
+constexpr int kOpenTries = 1000;
+
 // fsOpenat2(dirFd, path, flags, mode, resolve): the new descriptor, O_CLOEXEC always.
 Napi::Value fs_openat2(const Napi::CallbackInfo &info) {
   Napi::Env env = info.Env();
@@ -74,7 +76,13 @@ Napi::Value fs_openat2(const Napi::CallbackInfo &info) {
   how.flags = arg_u32(info, 2, "openat2", "flags") | O_CLOEXEC;
   how.mode = arg_u32(info, 3, "openat2", "mode");
   how.resolve = arg_u32(info, 4, "openat2", "resolve");
-  return checked(env, syscall(SYS_openat2, dir, path.c_str(), &how, sizeof how), "openat2", dir);
+  // With RESOLVE_BENEATH the kernel gives up with EAGAIN when anything on the host is renamed while it looks at "..".
+  long fd;
+  int tries = 0;
+  do {
+    fd = syscall(SYS_openat2, dir, path.c_str(), &how, sizeof how);
+  } while (fd < 0 && errno == EAGAIN && ++tries < kOpenTries);
+  return checked(env, fd, "openat2", dir);
 }
 
 // fsStatx(fd, name | null, mask, into): null asks about what the descriptor stands for.

@@ -128,6 +128,9 @@ function isSocket(path: string): boolean {
   }
 }
 
+/** Nobody listens, nothing is there, or whoever listened closed while we waited for our turn. */
+const NOBODY_THERE = new Set(["ECONNREFUSED", "ENOENT", "ECONNRESET"]);
+
 /** Undefined when nobody listens; any other failure (no permission) is thrown. */
 function tryConnect(path: string): Promise<Socket | undefined> {
   return new Promise((resolve, reject) => {
@@ -139,7 +142,7 @@ function tryConnect(path: string): Promise<Socket | undefined> {
       resolve(socket);
     });
     socket.once("error", (error: NodeJS.ErrnoException) => {
-      if (error.code === "ECONNREFUSED" || error.code === "ENOENT") resolve(undefined);
+      if (NOBODY_THERE.has(error.code ?? "")) resolve(undefined);
       else reject(error);
     });
   });
