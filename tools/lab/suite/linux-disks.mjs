@@ -31,6 +31,7 @@ fact() { echo "fact $1 $2"; }
 fact root "$(awk '$2 == "/" {print $1, $3}' /proc/mounts | tail -n 1)"
 fact serial "$(cat /sys/block/vda/serial)"
 fact queues "$(ls /sys/block/vda/mq | wc -l)"
+fact packed "$(cut -c 35 /sys/block/vda/device/features)"
 ${work}
 sync
 mount -o remount,ro /
@@ -94,7 +95,14 @@ async function rawDisk(folder, kernel, initramfs) {
   makeRoot(folder, image, onDisk(WRITE_AND_READ(256)), 400);
   const guest = boot("raw", kernel, initramfs, `${image},serial=raw-disk,queues=2`, "--cpus", "2");
   const status = await guest.done;
-  const expected = { root: "/dev/vda ext4", serial: "raw-disk", queues: "2", checksum: "same", "written-mib": "256" };
+  const expected = {
+    root: "/dev/vda ext4",
+    serial: "raw-disk",
+    queues: "2",
+    packed: "0",
+    checksum: "same",
+    "written-mib": "256",
+  };
   return [
     ...compare("raw", guest, expected),
     ...(status === 0 ? [] : [`raw: status ${status}`]),
@@ -106,9 +114,10 @@ async function qcow2Disk(folder, kernel, initramfs) {
   const [base, image, back] = ["base.raw", "disk.qcow2", "back.raw"].map((file) => join(folder, file));
   makeRoot(folder, base, onDisk(WRITE_AND_READ(32)), 80);
   execFileSync("qemu-img", ["create", "-q", "-f", "qcow2", "-F", "raw", "-b", base, image]);
-  const guest = boot("qcow2", kernel, initramfs, image);
+  const guest = boot("qcow2", kernel, initramfs, image, "--virtio-rings", "packed");
   await guest.done;
-  const faults = compare("qcow2", guest, { root: "/dev/vda ext4", checksum: "same", "written-mib": "32" });
+  const expected = { root: "/dev/vda ext4", packed: "1", checksum: "same", "written-mib": "32" };
+  const faults = compare("qcow2", guest, expected);
   const check = spawnSync("qemu-img", ["check", image], { encoding: "utf8" });
   if (check.status !== 0) faults.push(`qcow2: qemu-img check says ${check.stdout}${check.stderr}`);
   execFileSync("qemu-img", ["convert", "-O", "raw", image, back]);

@@ -55,6 +55,9 @@ Exit codes: the guest's own; 1 when it crashed or the host cannot run it; 2 for 
     .addOption(repeatable("--share <folder>", "TAG=DIR[,ro]: a folder that the guest mounts by 9P; may be repeated"))
     .option("--rng", "a device with random bytes from the host")
     .option("--firmware <which>", "start in firmware: rom, seabios or FILE (default: the kernel is entered at once)")
+    .addOption(
+      new Option("--virtio-rings <format>", "queues of virtio devices").choices(["split", "packed"]).default("split"),
+    )
     .option("--cpus <n>", "vCPUs", "1")
     .option("--memory <size>", "guest RAM: 512M, 2G; a bare number is MiB", "128M")
     .option("--name <name>", "name to find it by (default: vm-PID)")

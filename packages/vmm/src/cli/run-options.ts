@@ -28,6 +28,7 @@ export interface RunOptions {
   readonly net: readonly string[];
   readonly share: readonly string[];
   readonly rng?: boolean;
+  readonly virtioRings: "split" | "packed";
   readonly firmware?: string;
   readonly cpus: string;
   readonly memory: string;
@@ -68,6 +69,7 @@ export function planRun(options: RunOptions, maxCpus: number, virtio: readonly V
     memoryBytes: memorySize(options.memory),
     irqchip: options.irqchip,
     virtio,
+    virtioRings: options.virtioRings,
     testDevices: true,
   };
   const image = kernelImage(options.kernel ?? embeddedGuestPath());

@@ -16,6 +16,8 @@ export interface MachineSpec {
   readonly irqchip: "kernel" | "split";
   /** In the order of their windows and interrupt lines; at most MAXIMUM_VIRTIO_DEVICES. */
   readonly virtio?: readonly VirtioSpec[];
+  /** The format of their queues: `packed` is offered, and drivers choose. `split` when left out. */
+  readonly virtioRings?: "split" | "packed";
   /** pc-testdev, the debug exit and the exerciser: what test guests talk to. */
   readonly testDevices: boolean;
 }

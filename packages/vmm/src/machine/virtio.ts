@@ -5,6 +5,7 @@ import { blockDevice } from "../virtio/devices/block/block.js";
 import { entropyDevice } from "../virtio/devices/entropy/entropy.js";
 import { netDevice } from "../virtio/devices/net/net.js";
 import { shareDevice } from "../virtio/devices/share/share.js";
+import { FEATURE } from "../virtio/ids.js";
 import { MMIO, MMIO_SIZE_BYTES } from "../virtio/transport-mmio.js";
 import { VIRTIO_MMIO_BASE } from "./memory-map.js";
 import type { MachineSpec, VirtioSpec } from "./spec.js";
@@ -23,18 +24,26 @@ export const MAXIMUM_VIRTIO_DEVICES = GSIS.length;
 
 const SHORT_NAME: Record<VirtioSpec["kind"], string> = { block: "blk", entropy: "rng", net: "net", share: "9p" };
 
-export function placeVirtio({ virtio = [] }: Pick<MachineSpec, "virtio">): VirtioPlacement[] {
+export function placeVirtio({
+  virtio = [],
+  virtioRings = "split",
+}: Pick<MachineSpec, "virtio" | "virtioRings">): VirtioPlacement[] {
   const counts = new Map<string, number>();
   return virtio.map((spec, index) => {
     const number = counts.get(spec.kind) ?? 0;
     counts.set(spec.kind, number + 1);
     return {
       spec,
-      device: deviceOf(spec, `virtio-${SHORT_NAME[spec.kind]}${number}`),
+      device: withRings(virtioRings, deviceOf(spec, `virtio-${SHORT_NAME[spec.kind]}${number}`)),
       base: VIRTIO_MMIO_BASE + MMIO_SIZE_BYTES * index,
       gsi: GSIS[index]!,
     };
   });
+}
+
+/** A device that offers packed rings; a driver that knows none goes on with split ones. */
+function withRings(rings: MachineSpec["virtioRings"], device: VirtioDevice): VirtioDevice {
+  return rings === "packed" ? { ...device, features: [...device.features, FEATURE.RING_PACKED] } : device;
 }
 
 function deviceOf(spec: VirtioSpec, name: string): VirtioDevice {

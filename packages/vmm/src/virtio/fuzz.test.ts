@@ -13,8 +13,16 @@ import { entropyDevice } from "./devices/entropy/entropy.js";
 import { EntropyBackend } from "./devices/entropy/entropy-backend.js";
 import { netDevice } from "./devices/net/net.js";
 import { NetBackend } from "./devices/net/net-backend.js";
-import { STATUS } from "./ids.js";
-import { MemoryDisk, RING_FEATURES, TestDevice, TestDriverQueue, TestMemory } from "./testing.js";
+import { FEATURE, STATUS } from "./ids.js";
+import {
+  MemoryDisk,
+  RING_FEATURES,
+  TestDevice,
+  type TestDriver,
+  TestDriverQueue,
+  TestMemory,
+  TestPackedDriver,
+} from "./testing.js";
 
 const CHAINS = Number(process.env.FUZZ_CHAINS ?? 50_000);
 const SEED = Number(process.env.FUZZ_SEED ?? Date.now() % 2 ** 31);
@@ -52,16 +60,27 @@ const INTERESTING = [
   RINGS,
 ];
 
-function fuzz(device: VirtioDevice, backend: VirtioBackend, queueIndex = 0): { faults: number; completed: number } {
+type Ring = "split" | "packed";
+
+function fuzz(
+  plain: VirtioDevice,
+  backend: VirtioBackend,
+  queueIndex = 0,
+  ring: Ring = "split",
+): { faults: number; completed: number } {
   const random = generator(SEED);
   const memory = new TestMemory(RAM_BYTES);
+  const isPacked = ring === "packed";
+  const device = isPacked ? { ...plain, features: [...plain.features, FEATURE.RING_PACKED] } : plain;
+  const driver = (): TestDriver =>
+    isPacked ? new TestPackedDriver(memory, QUEUE_SIZE, RINGS) : new TestDriverQueue(memory, QUEUE_SIZE, RINGS);
   const test = new TestDevice(device, backend, memory);
-  let queue = new TestDriverQueue(memory, QUEUE_SIZE, RINGS);
+  let queue = driver();
   let faults = 0;
   let completed = 0;
   const restart = (): void => {
     memory.bytes.fill(0, RINGS, DATA);
-    queue = new TestDriverQueue(memory, QUEUE_SIZE, RINGS);
+    queue = driver();
     test.start(queue, { index: queueIndex, without: RING_FEATURES.filter(() => random(4) === 0) });
   };
   restart();
@@ -86,7 +105,7 @@ function fuzz(device: VirtioDevice, backend: VirtioBackend, queueIndex = 0): { f
 }
 
 /** A request as a driver might make it: a block request's header, some data, a status. */
-function offer(queue: TestDriverQueue, memory: TestMemory, random: (below: number) => number): void {
+function offer(queue: TestDriver, memory: TestMemory, random: (below: number) => number): void {
   const isRead = random(2) === 0;
   const type = [0, 1, 4, 8, 11, 13][random(6)]!;
   memory.view.setUint32(DATA, type, true);
@@ -116,7 +135,7 @@ function mutate(memory: TestMemory, random: (below: number) => number): void {
   else memory.view.setUint32(at, value >>> 0, true);
 }
 
-describe(`${CHAINS} mutated chains (FUZZ_SEED=${SEED})`, () => {
+describe.each<Ring>(["split", "packed"])(`${CHAINS} mutated chains in a %s ring (FUZZ_SEED=${SEED})`, (ring) => {
   it("harm nothing around a block device", () => {
     const disk = new MemoryDisk(64 * 512);
     const backend = new BlockBackend({
@@ -129,6 +148,8 @@ describe(`${CHAINS} mutated chains (FUZZ_SEED=${SEED})`, () => {
     const { faults, completed } = fuzz(
       blockDevice({ name: "virtio-blk0", sizeBytes: disk.sizeBytes, readonly: false, queues: 1 }),
       backend,
+      0,
+      ring,
     );
     // Both ends were reached: faults were noticed, and requests were still served.
     expect(faults).toBeGreaterThan(CHAINS / 100);
@@ -159,7 +180,7 @@ describe(`${CHAINS} mutated chains (FUZZ_SEED=${SEED})`, () => {
         mtu: 1500,
         offloads: false,
       });
-      const { faults, completed } = fuzz(device, backend, queueIndex);
+      const { faults, completed } = fuzz(device, backend, queueIndex, ring);
       expect(faults).toBeGreaterThan(CHAINS / 100);
       expect(completed).toBeGreaterThan(CHAINS / 10);
     },
@@ -167,7 +188,7 @@ describe(`${CHAINS} mutated chains (FUZZ_SEED=${SEED})`, () => {
   );
 
   it("harm nothing around an entropy device", () => {
-    const { faults, completed } = fuzz(entropyDevice("virtio-rng0"), new EntropyBackend());
+    const { faults, completed } = fuzz(entropyDevice("virtio-rng0"), new EntropyBackend(), 0, ring);
     expect(faults).toBeGreaterThan(CHAINS / 100);
     expect(completed).toBeGreaterThan(CHAINS / 10);
   }, 3_600_000);

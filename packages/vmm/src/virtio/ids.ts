@@ -15,6 +15,7 @@ export const FEATURE = {
   RING_INDIRECT_DESC: 28,
   RING_EVENT_IDX: 29,
   VERSION_1: 32,
+  RING_PACKED: 34,
 } as const;
 
 /** Device IDs (section 5). */

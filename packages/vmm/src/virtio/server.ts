@@ -4,6 +4,8 @@
  */
 import type { VirtioBackend } from "./device.js";
 import { FEATURE, INTERRUPT, STATUS } from "./ids.js";
+import { PackedQueue } from "./packed-queue.js";
+import { SplitQueue } from "./split-queue.js";
 import {
   hasFeature,
   holdQueues,
@@ -14,7 +16,7 @@ import {
   releaseQueues,
   SHARED,
 } from "./transport-mmio.js";
-import { type QueueMemory, Virtqueue, VirtqueueFault } from "./virtqueue.js";
+import { type QueueMemory, type Virtqueue, VirtqueueFault } from "./virtqueue.js";
 
 export interface ServerOptions {
   readonly state: MmioState;
@@ -125,7 +127,8 @@ export class DeviceServer {
       driver: address(QUEUE.DRIVER),
       device: address(QUEUE.DEVICE),
     };
-    return new Virtqueue(memory, layout, {
+    const Queue = hasFeature(state, FEATURE.RING_PACKED) ? PackedQueue : SplitQueue;
+    return new Queue(memory, layout, {
       indirect: hasFeature(state, FEATURE.RING_INDIRECT_DESC),
       eventIdx: hasFeature(state, FEATURE.RING_EVENT_IDX),
     });

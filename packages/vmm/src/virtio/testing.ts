@@ -43,14 +43,37 @@ export interface TestBuffer {
 
 export const DESC = { NEXT: 1, WRITE: 2, INDIRECT: 4 } as const;
 
-/** The driver's side. Descriptors are taken round the table; the test sees to it that no more are in use than there are. */
-export class TestDriverQueue {
+/** The driver's side of a queue, whatever its format. */
+export interface TestDriver {
+  readonly size: number;
+  /** Where the areas are: descriptors, driver, device. */
+  readonly descriptors: number;
+  readonly available: number;
+  readonly used: number;
+  /** Entries that are not in use. */
+  readonly room: number;
+  /** Writes a chain and makes it available. Returns what names it when it comes back. */
+  offer(buffers: readonly TestBuffer[], indirectTable?: number): number;
+  /** What came back since the last call; `written` as far as the ring says it. */
+  collect(): { head: number; written: number }[];
+  /** Whether the device wants to be told of what the last offer() made available. */
+  mustNotify(eventIdx: boolean): boolean;
+  /** Asks to be interrupted by the next chain that comes back. Call collect() afterwards: one may have come before. */
+  sleep(eventIdx: boolean): void;
+}
+
+const passes = (event: number, to: number, from: number) => ((to - event - 1) & 0xffff) < ((to - from) & 0xffff);
+
+/** The driver's side of a split queue. Descriptors are taken round the table; the test sees to it that no more are in use than there are. */
+export class TestDriverQueue implements TestDriver {
   readonly descriptors: number;
   readonly available: number;
   readonly used: number;
   #nextDescriptor = 0;
   #availableIdx = 0;
   #seenUsed = 0;
+  #inUse = 0;
+  readonly #taken = new Map<number, number>();
 
   constructor(
     readonly memory: TestMemory,
@@ -65,6 +88,9 @@ export class TestDriverQueue {
   /** The first byte behind the rings. */
   get end(): number {
     return this.used + 6 + 8 * this.size;
+  }
+  get room(): number {
+    return this.size - this.#inUse;
   }
 
   descriptor(table: number, index: number, { gpa, length, writable }: TestBuffer, next: number | undefined): void {
@@ -98,6 +124,9 @@ export class TestDriverQueue {
       });
       this.#nextDescriptor = (head + buffers.length) % this.size;
     }
+    const taken = indirectTable === undefined ? buffers.length : 1;
+    this.#taken.set(head, taken);
+    this.#inUse += taken;
     this.makeAvailable(head);
     return head;
   }
@@ -126,9 +155,131 @@ export class TestDriverQueue {
     const back: { head: number; written: number }[] = [];
     for (; this.#seenUsed !== this.usedIdx; this.#seenUsed = (this.#seenUsed + 1) & 0xffff) {
       const at = this.used + 4 + 8 * (this.#seenUsed % this.size);
-      back.push({ head: view.getUint32(at, true), written: view.getUint32(at + 4, true) });
+      const head = view.getUint32(at, true);
+      back.push({ head, written: view.getUint32(at + 4, true) });
+      this.#inUse -= this.#taken.get(head) ?? 0;
+      this.#taken.delete(head);
     }
     return back;
+  }
+
+  mustNotify(eventIdx: boolean): boolean {
+    const { view } = this.memory;
+    if (!eventIdx) return view.getUint16(this.used, true) === 0;
+    const event = view.getUint16(this.used + 4 + 8 * this.size, true);
+    return passes(event, this.#availableIdx, this.#availableIdx - 1);
+  }
+
+  sleep(eventIdx: boolean): void {
+    if (eventIdx) this.usedEvent = this.#seenUsed;
+    else this.availableFlags = 0;
+  }
+}
+
+/** The driver's side of a packed queue (virtio 1.2, section 2.8). */
+export class TestPackedDriver implements TestDriver {
+  static readonly F = { AVAIL: 1 << 7, USED: 1 << 15 } as const;
+  readonly descriptors: number;
+  readonly available: number;
+  readonly used: number;
+  #slot = 0;
+  #wrap = 1;
+  #seenSlot = 0;
+  #seenWrap = 1;
+  #inUse = 0;
+  #lastSlots = 0;
+  #nextId = 0;
+  readonly #slots = new Map<number, number>();
+
+  constructor(
+    readonly memory: TestMemory,
+    readonly size: number,
+    base: number,
+  ) {
+    this.descriptors = base;
+    this.available = base + 16 * size;
+    this.used = this.available + 4;
+  }
+
+  get room(): number {
+    return this.size - this.#inUse;
+  }
+
+  #write(at: number, { gpa, length }: TestBuffer, id: number): void {
+    const { view } = this.memory;
+    view.setBigUint64(at, BigInt(gpa), true);
+    view.setUint32(at + 8, length, true);
+    view.setUint16(at + 12, id, true);
+  }
+
+  offer(buffers: readonly TestBuffer[], indirectTable?: number): number {
+    const id = this.#nextId;
+    this.#nextId = (id + 1) & 0xffff;
+    let list = buffers.map((buffer) => ({ buffer, flags: buffer.writable ? DESC.WRITE : 0 }));
+    if (indirectTable !== undefined) {
+      list.forEach(({ buffer, flags }, i) => {
+        this.#write(indirectTable + 16 * i, buffer, 0);
+        this.memory.view.setUint16(indirectTable + 16 * i + 14, flags, true);
+      });
+      const buffer = { gpa: indirectTable, length: 16 * buffers.length, writable: false };
+      list = [{ buffer, flags: DESC.INDIRECT }];
+    }
+    let first: () => void = () => {};
+    list.forEach(({ buffer, flags }, i) => {
+      const at = this.descriptors + 16 * this.#slot;
+      // Only the last one's id counts.
+      this.#write(at, buffer, i + 1 === list.length ? id : 0xdead);
+      const turn = this.#wrap === 1 ? TestPackedDriver.F.AVAIL : TestPackedDriver.F.USED;
+      const all = flags | turn | (i + 1 < list.length ? DESC.NEXT : 0);
+      const publish = () => this.memory.view.setUint16(at + 14, all, true);
+      if (i === 0) first = publish;
+      else publish();
+      this.#slot++;
+      if (this.#slot === this.size) [this.#slot, this.#wrap] = [0, 1 - this.#wrap];
+    });
+    first();
+    this.#slots.set(id, list.length);
+    this.#inUse += list.length;
+    this.#lastSlots = list.length;
+    return id;
+  }
+
+  collect(): { head: number; written: number }[] {
+    const { view } = this.memory;
+    const back: { head: number; written: number }[] = [];
+    for (;;) {
+      const at = this.descriptors + 16 * this.#seenSlot;
+      const flags = view.getUint16(at + 14, true);
+      const [avail, used] = [TestPackedDriver.F.AVAIL, TestPackedDriver.F.USED].map((bit) =>
+        Number((flags & bit) !== 0),
+      );
+      if (avail !== used || used !== this.#seenWrap) return back;
+      const head = view.getUint16(at + 12, true);
+      back.push({ head, written: (flags & DESC.WRITE) === 0 ? 0 : view.getUint32(at + 8, true) });
+      const slots = this.#slots.get(head);
+      // A driver that was lied to would be lost; the test will say which id it was.
+      if (slots === undefined) return back;
+      this.#slots.delete(head);
+      this.#inUse -= slots;
+      this.#seenSlot += slots;
+      if (this.#seenSlot >= this.size)
+        [this.#seenSlot, this.#seenWrap] = [this.#seenSlot - this.size, 1 - this.#seenWrap];
+    }
+  }
+
+  mustNotify(_eventIdx: boolean): boolean {
+    const { view } = this.memory;
+    const flags = view.getUint16(this.used + 2, true);
+    if (flags !== 2) return flags === 0;
+    const position = view.getUint16(this.used, true);
+    const event = (position & 0x7fff) - (position >> 15 === this.#wrap ? 0 : this.size);
+    return passes(event, this.#slot, this.#slot - this.#lastSlots);
+  }
+
+  sleep(eventIdx: boolean): void {
+    const { view } = this.memory;
+    view.setUint16(this.available, this.#seenSlot | (this.#seenWrap << 15), true);
+    view.setUint16(this.available + 2, eventIdx ? 2 : 0, true);
   }
 }
 
@@ -162,7 +313,7 @@ export class TestDevice {
   }
 
   /** Section 3.1.1, with every feature that the device offers except `without`. */
-  start(queue: TestDriverQueue, { index = 0, without = [] as readonly number[] } = {}): void {
+  start(queue: TestDriver, { index = 0, without = [] as readonly number[] } = {}): void {
     const { bench } = this;
     bench.write(MMIO.STATUS, 0, 4);
     bench.write(MMIO.STATUS, STATUS.ACKNOWLEDGE | STATUS.DRIVER, 4);

@@ -248,7 +248,9 @@ function writeQueue({ queueSizes }: VirtioDevice, state: MmioState, offset: numb
   if (queues[at + QUEUE.READY] !== 0) return;
   switch (offset) {
     case MMIO.QUEUE_SIZE:
-      if (value >= 1 && value <= most && (value & (value - 1)) === 0) queues[at + QUEUE.SIZE] = value;
+      // A packed queue need not be a power of two (section 2.8.10.1).
+      if (value >= 1 && value <= most && (hasFeature(state, FEATURE.RING_PACKED) || (value & (value - 1)) === 0))
+        queues[at + QUEUE.SIZE] = value;
       return;
     case MMIO.QUEUE_DESC:
     case MMIO.QUEUE_DESC + 4:

@@ -90,7 +90,7 @@ export class NetBackend implements VirtioBackend {
     while (room < packet.length) {
       const chain = queue.next();
       if (chain === undefined) {
-        queue.putBack(chains.length);
+        queue.putBack(chains);
         return false;
       }
       chains.push(chain);
