@@ -52,6 +52,7 @@ function serve(message: ServeMessage): void {
     backend,
     memory: ram,
     interrupt: () => interrupt.signal(),
+    nowNs: monotonicNs,
     onFault: (fault) => log(`the guest's driver broke the rules: ${fault}; the device waits for its reset`),
   });
   const { input } = backend;
@@ -78,7 +79,7 @@ function serve(message: ServeMessage): void {
         else if (key === INPUT) deliver();
         else if (kicks[key]!.take() === 0) continue;
         else if (key === input?.queueIndex) deliver();
-        else server.serve(key);
+        else if (server.serve(key)) kicks[key]!.signal(); // its next turn is after everybody else's
       }
     }
   } finally {

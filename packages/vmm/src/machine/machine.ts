@@ -18,6 +18,7 @@ import { firmwareTables, placeFirmwareTables } from "./firmware-tables.js";
 import { firmwareContents, machineContents } from "./fw-cfg-contents.js";
 import { GuestRam, ramSpan } from "./guest-ram.js";
 import { InputQueue } from "./input-queue.js";
+import { IoPause } from "./io-pause.js";
 import { IoThread } from "./io-thread.js";
 import { ledgerSlots } from "./ledger-slots.js";
 import { e820Map } from "./memory-map.js";
@@ -88,6 +89,7 @@ export class Machine {
   readonly #workers: Worker[] = [];
   readonly #wires: readonly VirtioWires[];
   readonly #ioThreads: IoThread[] = [];
+  readonly #ioPause: IoPause;
   readonly #inLoop = new Set<number>();
   /** Outputs whose reader is slow: what the guest writes stays in their rings, and then the guest waits. */
   readonly #heldOutputs = new Set<OutputName>();
@@ -140,6 +142,9 @@ export class Machine {
       nowNs: monotonicNs,
       wallClockMs: Date.now,
     });
+    this.#ioPause = new IoPause(
+      this.#wires.map(({ placement }) => this.assembly.device(placement.device.name).state.shared),
+    );
     this.ended = new Promise((resolve) => {
       this.#settle = resolve;
     });
@@ -277,16 +282,18 @@ export class Machine {
     else void this.reset();
   }
 
-  /** Brings every vCPU to a halt where it stands. */
+  /** Brings every vCPU to a halt where it stands, and the devices when they are done with the request at hand. */
   async pause(): Promise<void> {
     if (this.#phase !== "running") return;
     this.#phase = "paused";
     await this.#halt();
+    await this.#ioPause.hold(KICK_TIMEOUT_MS, () => this.#isIn("paused"));
   }
 
   resume(): void {
     if (this.#phase !== "paused") return;
     this.#phase = "running";
+    this.#ioPause.release();
     this.#goOn();
   }
 
@@ -311,6 +318,7 @@ export class Machine {
   async reset(): Promise<void> {
     if (this.#phase !== "running" && this.#phase !== "paused") return;
     this.#phase = "resetting";
+    this.#ioPause.release();
     await this.#stopLoops();
     // Somebody may have stopped the machine meanwhile.
     if (!this.#isIn("resetting")) return;
@@ -447,6 +455,7 @@ export class Machine {
   #finish(end: MachineEnd): void {
     if (this.#phase === "ended") return;
     this.#phase = "ended";
+    this.#ioPause.release();
     void this.#stopLoops().then(async () => {
       // Disks are closed by the threads that have them; nothing is lost when this process ends.
       await Promise.all(this.#ioThreads.map((thread) => thread.end()));

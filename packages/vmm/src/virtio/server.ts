@@ -26,7 +26,21 @@ export interface ServerOptions {
   readonly interrupt: () => void;
   /** Told in one line what the driver did wrong, once until it resets the device. */
   readonly onFault: (message: string) => void;
+  /** Nanoseconds on a monotonic clock. */
+  readonly nowNs: () => number;
 }
+
+/**
+ * Chains that are handled before other queues, and whoever wants the device to stop, get their turn. A driver that never
+ * lets its queue run dry, or a request that makes the next one available, would otherwise keep them waiting for ever.
+ */
+export const CHAINS_A_TURN = 64;
+/**
+ * How long the driver waits to hear of a chain that is done, while the device is at the next ones. Short against what a
+ * disk takes, so that the first of many slow requests is not held up by the last; long against what a request costs that
+ * memory can answer, so that many of those are one interrupt.
+ */
+const INTERRUPT_DELAY_NS = 50_000;
 
 export class DeviceServer {
   readonly #options: ServerOptions;
@@ -40,12 +54,11 @@ export class DeviceServer {
     this.#options = options;
   }
 
-  /** The driver has notified a queue: handles everything that is available in it. */
-  serve(queueIndex: number): void {
-    this.#atQueues(() => {
+  /** The driver has notified a queue: handles what is available in it. True when its turn ended before the queue did. */
+  serve(queueIndex: number): boolean {
+    return this.#atQueues(() => {
       const queue = this.#ready(queueIndex);
-      if (queue !== undefined) this.#drain(queueIndex, queue);
-      return false;
+      return queue !== undefined && this.#drain(queueIndex, queue);
     });
   }
 
@@ -81,7 +94,7 @@ export class DeviceServer {
       let result: ReturnType<typeof input.deliver>;
       do result = input.deliver(queue, this.#negotiated);
       while (queue.enableNotifications() && result === "full");
-      if (queue.takesInterrupt()) this.#interrupt(INTERRUPT.USED_BUFFER);
+      this.#tell(queue);
       if (result !== "ended") return result === "empty";
       this.#inputEnded = true;
       input.configAfterEnd?.(state.config);
@@ -134,16 +147,32 @@ export class DeviceServer {
     });
   }
 
-  #drain(index: number, queue: Virtqueue): void {
-    const { backend } = this.#options;
-    do {
-      queue.disableNotifications();
-      for (let chain = queue.next(); chain !== undefined; chain = queue.next()) {
-        queue.complete(chain, backend.handle(index, chain, this.#negotiated));
-        // A reset waits for us, and wants nothing more to be touched.
-        if (this.#epoch !== this.#currentEpoch()) return;
+  #drain(index: number, queue: Virtqueue): boolean {
+    const { backend, nowNs } = this.#options;
+    queue.disableNotifications();
+    let toldNs = nowNs();
+    let hasMore = true;
+    for (let handled = 0; handled < CHAINS_A_TURN; handled++) {
+      const chain = queue.next();
+      if (chain === undefined) {
+        hasMore = queue.enableNotifications();
+        if (!hasMore) break;
+        continue;
       }
-    } while (queue.enableNotifications());
+      queue.complete(chain, backend.handle(index, chain, this.#negotiated));
+      // A reset waits for us, and wants nothing more to be touched.
+      if (this.#epoch !== this.#currentEpoch()) return false;
+      if (nowNs() - toldNs >= INTERRUPT_DELAY_NS) {
+        this.#tell(queue);
+        toldNs = nowNs();
+      }
+    }
+    this.#tell(queue);
+    return hasMore;
+  }
+
+  /** Interrupts the driver if it wants to know of what was completed. */
+  #tell(queue: Virtqueue): void {
     if (queue.takesInterrupt()) this.#interrupt(INTERRUPT.USED_BUFFER);
   }
 }

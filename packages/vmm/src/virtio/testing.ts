@@ -289,6 +289,7 @@ export class TestDevice {
   readonly server: DeviceServer;
   readonly faults: string[] = [];
   interrupts = 0;
+  clockNs = 0;
 
   constructor(
     readonly device: VirtioDevice,
@@ -302,6 +303,7 @@ export class TestDevice {
       memory,
       interrupt: () => this.interrupts++,
       onFault: (message) => this.faults.push(message),
+      nowNs: () => this.clockNs,
     });
   }
 

@@ -69,6 +69,9 @@ const fieldsFor = (queues: number) => ({
 
 export type MmioState = Struct<ReturnType<typeof fieldsFor>>;
 
+/** The status bits that drivers set: all but DEVICE_NEEDS_RESET. */
+const DRIVER_STATUS = 0xff & ~STATUS.DEVICE_NEEDS_RESET;
+
 /** What every device offers beside its own features. */
 const COMMON_FEATURES = [FEATURE.VERSION_1, FEATURE.RING_INDIRECT_DESC, FEATURE.RING_EVENT_IDX];
 
@@ -125,16 +128,28 @@ function resetState({ config, queueSizes }: VirtioDevice, state: MmioState): voi
 const FREE = 0;
 const HELD = 1;
 
-/** Keeps everybody else away from the queues. Seldom contended: a reset meets the I/O Worker. */
+const busyWord = (shared: Uint32Array): Int32Array => new Int32Array(shared.buffer, shared.byteOffset, shared.length);
+
+/** Keeps everybody else away from the queues. Seldom contended: a reset or a pause meets the I/O Worker. */
 export function holdQueues(shared: Uint32Array): void {
-  const word = new Int32Array(shared.buffer, shared.byteOffset, shared.length);
-  while (Atomics.compareExchange(word, SHARED.BUSY, FREE, HELD) !== FREE) Atomics.wait(word, SHARED.BUSY, HELD);
+  while (!tryHoldQueues(shared)) Atomics.wait(busyWord(shared), SHARED.BUSY, HELD);
+}
+
+/** The same without waiting: false when somebody else is at them. */
+export function tryHoldQueues(shared: Uint32Array): boolean {
+  return Atomics.compareExchange(shared, SHARED.BUSY, FREE, HELD) === FREE;
+}
+
+/** Resolves when nobody may be at the queues any more, or after `timeoutMs`. */
+export async function untilQueuesFree(shared: Uint32Array, timeoutMs: number): Promise<void> {
+  const change = Atomics.waitAsync(busyWord(shared), SHARED.BUSY, HELD, timeoutMs);
+  if (change.async) await change.value;
 }
 
 export function releaseQueues(shared: Uint32Array): void {
-  const word = new Int32Array(shared.buffer, shared.byteOffset, shared.length);
-  Atomics.store(word, SHARED.BUSY, FREE);
-  Atomics.notify(word, SHARED.BUSY, 1);
+  Atomics.store(shared, SHARED.BUSY, FREE);
+  // All of them: one that waits asynchronously may have been given up meanwhile.
+  Atomics.notify(busyWord(shared), SHARED.BUSY);
 }
 
 /** Registers are read and written by aligned 32-bit accesses (section 4.2.2.2); others read as zero and change nothing. */
@@ -226,9 +241,9 @@ function writeStatus({ device, offered }: Fixed, state: MmioState, value: number
   // FEATURES_OK stays clear unless the device can work with what was chosen (section 3.1.1, step 6).
   const acceptable = !unknown && hasFeature(state, FEATURE.VERSION_1);
   const wanted = acceptable ? value : value & ~STATUS.FEATURES_OK;
-  // The driver may not clear what the device has said.
-  const needsReset = Atomics.load(shared, SHARED.STATUS) & STATUS.DEVICE_NEEDS_RESET;
-  Atomics.store(shared, SHARED.STATUS, (wanted & 0xff) | needsReset);
+  // Only with bits that are the driver's, one by one: the device may say DEVICE_NEEDS_RESET at the same moment.
+  Atomics.and(shared, SHARED.STATUS, wanted | ~DRIVER_STATUS);
+  Atomics.or(shared, SHARED.STATUS, wanted & DRIVER_STATUS);
 }
 
 function writeQueue({ queueSizes }: VirtioDevice, state: MmioState, offset: number, value: number): void {

@@ -1,0 +1,106 @@
+/** How queues are served: in turns, with interrupts that come in time, and never against a reset or a pause. */
+import { describe, expect, it } from "vitest";
+import type { VirtioBackend } from "./device.js";
+import { FEATURE, INTERRUPT, STATUS } from "./ids.js";
+import { CHAINS_A_TURN } from "./server.js";
+import { TestDevice, TestDriverQueue, TestMemory } from "./testing.js";
+import { MMIO } from "./transport-mmio.js";
+
+const DATA = 0x8000;
+const SIZE = 16;
+const BUFFER = { gpa: DATA, length: 1, writable: true };
+const EVERY_INTERRUPT = { without: [FEATURE.RING_EVENT_IDX] };
+
+function setUp(handle: (test: TestDevice, queue: TestDriverQueue) => number) {
+  const memory = new TestMemory(0x2_0000);
+  const queue = new TestDriverQueue(memory, SIZE, 0x1000);
+  const backend: VirtioBackend = { handle: () => handle(test, queue), close() {} };
+  const device = { name: "test", deviceId: 4, features: [], queueSizes: [SIZE], config: new Uint8Array(0) };
+  const test = new TestDevice(device, backend, memory);
+  return { test, queue };
+}
+
+describe("a queue", () => {
+  it("that its driver never lets run dry has its turn, and then others have theirs", () => {
+    let handled = 0;
+    const { test, queue } = setUp((_test, driver) => {
+      handled++;
+      driver.offer([BUFFER]);
+      return 1;
+    });
+    test.start(queue);
+    queue.offer([BUFFER]);
+    expect(test.server.serve(0)).toBe(true);
+    expect(handled).toBe(CHAINS_A_TURN);
+    expect(test.server.serve(0)).toBe(true);
+    expect(handled).toBe(2 * CHAINS_A_TURN);
+  });
+
+  it("that runs dry is done with, and its driver will notify", () => {
+    const { test, queue } = setUp(() => 1);
+    test.start(queue);
+    for (let i = 0; i < 3; i++) queue.offer([BUFFER]);
+    expect(test.server.serve(0)).toBe(false);
+    expect(queue.collect()).toHaveLength(3);
+    queue.offer([BUFFER]);
+    expect(queue.mustNotify(true)).toBe(true);
+  });
+
+  it("that another thread resets meanwhile is left where it is", () => {
+    const { test, queue } = setUp((device) => {
+      // What a reset does before it waits for this thread.
+      Atomics.store(device.state.shared, 0, 0);
+      Atomics.add(device.state.shared, 2, 1);
+      return 1;
+    });
+    test.start(queue);
+    for (let i = 0; i < 3; i++) queue.offer([BUFFER]);
+    expect(test.server.serve(0)).toBe(false);
+    expect(queue.collect()).toHaveLength(1);
+  });
+});
+
+describe("an interrupt", () => {
+  it("is one for many requests that take no time", () => {
+    const { test, queue } = setUp(() => 1);
+    test.start(queue, EVERY_INTERRUPT);
+    for (let i = 0; i < 8; i++) queue.offer([BUFFER]);
+    test.server.serve(0);
+    expect(test.interrupts).toBe(1);
+  });
+
+  it("comes soon after a request that took long, whatever still waits", () => {
+    const seen: number[] = [];
+    const { test, queue } = setUp((device) => {
+      seen.push(device.interrupts);
+      device.clockNs += 1_000_000;
+      return 1;
+    });
+    test.start(queue, EVERY_INTERRUPT);
+    for (let i = 0; i < 4; i++) queue.offer([BUFFER]);
+    test.server.serve(0);
+    expect(seen).toEqual([0, 1, 2, 3]);
+    expect(test.interrupts).toBe(4);
+    expect(test.bench.read(MMIO.INTERRUPT_STATUS, 4)).toBe(INTERRUPT.USED_BUFFER);
+  });
+});
+
+describe("the status", () => {
+  it("keeps what the device has said, whatever its driver writes, until a reset", () => {
+    const { test, queue } = setUp(() => 1);
+    test.start(queue);
+    queue.makeAvailable(SIZE);
+    test.server.serve(0);
+    expect(test.faults).toHaveLength(1);
+    test.bench.write(MMIO.STATUS, STATUS.ACKNOWLEDGE | STATUS.DRIVER | STATUS.FAILED, 4);
+    expect(test.status).toBe(STATUS.ACKNOWLEDGE | STATUS.DRIVER | STATUS.FAILED | STATUS.DEVICE_NEEDS_RESET);
+    test.bench.write(MMIO.STATUS, 0, 4);
+    expect(test.status).toBe(0);
+  });
+
+  it("takes DEVICE_NEEDS_RESET from nobody but the device", () => {
+    const { test } = setUp(() => 1);
+    test.bench.write(MMIO.STATUS, STATUS.ACKNOWLEDGE | STATUS.DEVICE_NEEDS_RESET, 4);
+    expect(test.status).toBe(STATUS.ACKNOWLEDGE);
+  });
+});
