@@ -91,4 +91,11 @@ export const SUITE: readonly SuiteEntry[] = [
     needsFiles: ["tools/lab/suite/linux-share.mjs", "packages/vmm/dist/io-worker.js"],
     needsPrograms: ["busybox"],
   },
+  {
+    name: "Linux's 9p client on the server for shared folders",
+    command: ["node", "tools/lab/suite/shared-folder.mjs"],
+    timeoutMs: 15 * MINUTE_MS,
+    needsFiles: ["tools/lab/suite/shared-folder.mjs", "packages/vmm/dist/index.js"],
+    needsPrograms: ["git", "tar", "python3"],
+  },
 ];
