@@ -55,12 +55,15 @@ export const attributes: Handlers<"getattr" | "setattr" | "statfs"> = {
     if (policy.ownership === "passthrough" && (valid & (Valid.uid | Valid.gid)) !== 0) {
       fsAt.fchownat(fd, valid & Valid.uid ? uid : fsAt.UNCHANGED_ID, valid & Valid.gid ? gid : fsAt.UNCHANGED_ID);
     }
-    if (valid & Valid.mode) fsAt.fchmod(fd, storedMode(policy, mode, isDirectory));
+    if (valid & Valid.mode) {
+      if (process.geteuid?.() !== 0) session.fids.openFiles.unpark(fid.file);
+      fsAt.fchmod(fid.file.fd, storedMode(policy, mode, isDirectory));
+    }
     if (valid & Valid.size) truncate(fid, size);
     if (valid & (Valid.atime | Valid.mtime)) {
       const atime = timeToSet(valid & Valid.atime, valid & Valid.atimeSet, times.atimeSec, times.atimeNsec);
       const mtime = timeToSet(valid & Valid.mtime, valid & Valid.mtimeSet, times.mtimeSec, times.mtimeNsec);
-      fsAt.utimensat(fd, atime, mtime);
+      fsAt.utimensat(fid.file.fd, atime, mtime);
     }
     if (valid === Valid.ctime) fsAt.fchownat(fd, fsAt.UNCHANGED_ID, fsAt.UNCHANGED_ID);
     return {};

@@ -30,9 +30,10 @@ export const directories: Handlers<"readdir"> = {
     const room = Math.floor(Math.min(count, payload.roomBytes) / GROWTH);
     const into = records.subarray(0, Math.min(room, MAX_RECORD_BYTES));
     // An offset of 0 begins again, and sees what was added since.
+    const { fd } = open;
     const goesOn = offset !== 0n && offset === open.directoryOffset;
     open.directoryOffset = -1n;
-    const got = fsAt.getdents64(open.fd, goesOn ? null : offset, into);
+    const got = fsAt.getdents64(fd, goesOn ? null : offset, into);
     const { length, last } = translate(
       folder,
       holder.file.device,

@@ -1,16 +1,8 @@
 /** The client's handles. What each may do depends on what was made of it: a place, an open file, an extended attribute. */
-import { closeSync } from "node:fs";
 import { EBADF, EMFILE, ENOSPC } from "@tools-kvm/kvm-binding";
 import { ShareError } from "./errors.js";
 import type { HeldFile } from "./held-files.js";
-
-/** Opened for I/O (Tlopen, Tlcreate). */
-export interface OpenFile {
-  readonly kind: "open";
-  readonly fd: number;
-  /** Of a directory: the offset behind the last entry that was read. */
-  directoryOffset: bigint;
-}
+import { type OpenFile, OpenFiles } from "./open-files.js";
 
 /** The value of an attribute or the list of names, taken at Txattrwalk. */
 export interface ReadAttribute {
@@ -38,6 +30,7 @@ export interface Fid {
 
 export interface FidLimits {
   readonly maxFids: number;
+  /** With a descriptor. */
   readonly maxOpenFiles: number;
   readonly maxAttributeBytes: number;
 }
@@ -45,11 +38,12 @@ export interface FidLimits {
 export class FidTable {
   readonly #fids = new Map<number, Fid>();
   readonly #limits: FidLimits;
-  #openFiles = 0;
+  readonly openFiles: OpenFiles;
   #attributeBytes = 0;
 
   constructor(limits: FidLimits) {
     this.#limits = limits;
+    this.openFiles = new OpenFiles(limits.maxOpenFiles);
   }
 
   get size(): number {
@@ -89,19 +83,6 @@ export class FidTable {
     this.#fids.set(number, fid);
   }
 
-  /** EMFILE when no more files can be opened for I/O. */
-  checkOpenable(): void {
-    const { maxOpenFiles } = this.#limits;
-    if (this.#openFiles >= maxOpenFiles) throw new ShareError(EMFILE, `${maxOpenFiles} open files are the limit`);
-  }
-
-  /** What is made of a fid whose file was opened as `fd`, which is closed with the fid. */
-  openFile(file: HeldFile, fd: number): OpenFile {
-    file.pin();
-    this.#openFiles++;
-    return { kind: "open", fd, directoryOffset: 0n };
-  }
-
   /** Room for the bytes of an attribute, zeroed, until its fid goes. */
   attributeRoom(sizeBytes: number): Uint8Array {
     if (this.#attributeBytes + sizeBytes > this.#limits.maxAttributeBytes) {
@@ -115,13 +96,8 @@ export class FidTable {
   drop(number: number): void {
     const fid = this.get(number);
     this.#fids.delete(number);
-    if (fid.use?.kind === "open") {
-      closeSync(fid.use.fd);
-      fid.file.unpin();
-      this.#openFiles--;
-    } else if (fid.use !== undefined) {
-      this.#attributeBytes -= fid.use.value.length;
-    }
+    if (fid.use?.kind === "open") fid.use.close();
+    else if (fid.use !== undefined) this.#attributeBytes -= fid.use.value.length;
     fid.file.release();
   }
 

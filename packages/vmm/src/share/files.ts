@@ -24,9 +24,10 @@ export const files: Handlers<"lopen" | "lcreate" | "read" | "write" | "fsync"> =
     const place = session.fids.place(fid);
     if ((flags & (ACCESS_MODE | constants.O_TRUNC)) !== constants.O_RDONLY) checkWritable(session);
     session.folder.checkInside(place.file);
-    session.fids.checkOpenable();
+    const { openFiles } = session.fids;
+    openFiles.makeRoom();
     const qid = session.folder.qids.of(place.file.status());
-    place.use = session.fids.openFile(place.file, place.file.open(flags & KEPT_FLAGS));
+    place.use = openFiles.add(place.file, place.file.open(flags & KEPT_FLAGS), flags & KEPT_FLAGS);
     return { qid, iounit: 0 };
   },
 
@@ -35,7 +36,7 @@ export const files: Handlers<"lopen" | "lcreate" | "read" | "write" | "fsync"> =
     checkWritable(session);
     const place = session.fids.place(request.fid);
     checkName(request.name);
-    session.fids.checkOpenable();
+    session.fids.openFiles.makeRoom();
     const { fid, qid } = createNew(session, place, request) ?? openExisting(session, place, request);
     session.fids.set(request.fid, fid);
     return { qid, iounit: 0 };
@@ -94,7 +95,7 @@ function createNew(session: Session, dir: Fid, o: Creation): { fid: Fid; qid: Qi
   try {
     endow(policy, fd, { uid: dir.uid, gid: o.gid, mode: o.mode });
     const { file, qid } = folder.holdOpened(fd);
-    return { fid: { file, uid: dir.uid, use: fids.openFile(file, fd) }, qid };
+    return { fid: { file, uid: dir.uid, use: fids.openFiles.add(file, fd, o.flags & KEPT_FLAGS) }, qid };
   } catch (error) {
     closeSync(fd);
     throw error;
@@ -117,7 +118,7 @@ function openExisting({ folder, fids }: Session, dir: Fid, { name, flags }: Crea
   const { file, qid } = folder.find(dir.file, name);
   try {
     const fd = file.open(flags & KEPT_FLAGS);
-    return { fid: { file, uid: dir.uid, use: fids.openFile(file, fd) }, qid };
+    return { fid: { file, uid: dir.uid, use: fids.openFiles.add(file, fd, flags & KEPT_FLAGS) }, qid };
   } catch (error) {
     file.release();
     throw error;

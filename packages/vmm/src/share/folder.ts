@@ -115,10 +115,33 @@ export class SharedFolder {
     checkName(from);
     checkName(to);
     const [fromFd, toFd] = [this.directory(fromDir), this.directory(toDir)];
-    const hasParked = this.#files.parkedCount > 0;
-    const [oldPlace, newPlace] = hasParked ? [this.#placeIn(fromDir, from), this.#placeIn(toDir, to)] : ["", ""];
+    if (this.#files.parkedCount === 0) {
+      fsAt.renameat2(fromFd, from, toFd, to);
+      return;
+    }
+    this.#unpark(toFd, to);
+    const [oldPlace, newPlace] = [this.#placeIn(fromDir, from), this.#placeIn(toDir, to)];
     fsAt.renameat2(fromFd, from, toFd, to);
-    if (hasParked) this.#files.renamed(oldPlace, newPlace);
+    this.#files.renamed(fsAt.statx(toFd, to), oldPlace, newPlace);
+  }
+
+  /** Takes a name away. */
+  unlink(dir: HeldFile, name: Uint8Array, o: { directory: boolean }): void {
+    checkName(name);
+    const dirFd = this.directory(dir);
+    if (this.#files.parkedCount > 0) this.#unpark(dirFd, name);
+    fsAt.unlinkat(dirFd, name, o);
+  }
+
+  /** What is at a name, if anything, is to be found without it. */
+  #unpark(dirFd: number, name: Uint8Array): void {
+    let status: Statx;
+    try {
+      status = fsAt.statx(dirFd, name);
+    } catch {
+      return;
+    }
+    this.#files.unpark(status);
   }
 
   #placeIn(dir: HeldFile, name: Uint8Array): string {

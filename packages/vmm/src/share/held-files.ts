@@ -57,6 +57,10 @@ export class HeldFile {
     return status.stxIno === this.ino && deviceOf(status) === this.device && birthOf(status) === this.#birth;
   }
 
+  isSameFile(other: HeldFile): boolean {
+    return this.ino === other.ino && this.device === other.device && this.#birth === other.#birth;
+  }
+
   status(): Statx {
     return fsAt.statx(this.fd, null);
   }
@@ -70,7 +74,7 @@ export class HeldFile {
     return openSync(procPath(this.fd), flags | constants.O_NONBLOCK | constants.O_NOCTTY);
   }
 
-  /** Keeps the descriptor while the file is open: what is unlinked then could not be found again. */
+  /** Keeps the descriptor while the file is open, until as many calls of unpin(). */
   pin(): void {
     this.#files.pin(this);
   }
@@ -94,7 +98,7 @@ export class HeldFiles {
   /** Those with a descriptor, the least lately used first; those that keep it; those without. */
   readonly #ready = new Set<HeldFile>();
   readonly #pinned = new Set<HeldFile>();
-  readonly #parked = new Set<HeldFile>();
+  readonly #parked = new ParkedFiles();
   #request = 0;
 
   constructor(root: RootFolder, maxDescriptors: number) {
@@ -154,16 +158,30 @@ export class HeldFiles {
   }
 
   forget(file: HeldFile): void {
-    for (const set of [this.#ready, this.#pinned, this.#parked]) set.delete(file);
+    this.#ready.delete(file);
+    this.#pinned.delete(file);
+    this.#parked.delete(file);
     if (file.descriptor !== undefined) closeSync(file.descriptor);
     file.descriptor = undefined;
   }
 
-  /** Something has got another name: the way to what is parked there, or below, is another one too. */
-  renamed(from: string, to: string): void {
-    for (const file of this.#parked) {
+  /** A file has got another name: the way to it, and of a directory to all that is below, is another one too. */
+  renamed(status: Statx, from: string, to: string): void {
+    const isDirectory = (status.stxMode & constants.S_IFMT) === constants.S_IFDIR;
+    for (const file of isDirectory ? this.#parked.all() : this.#parked.of(status.stxIno)) {
       if (file.place === from) file.place = to;
-      else if (file.place.startsWith(`${from}/`)) file.place = to + file.place.slice(from.length);
+      else if (isDirectory && file.place.startsWith(`${from}/`)) file.place = to + file.place.slice(from.length);
+    }
+  }
+
+  /** A file is about to lose a name, and perhaps the only way to find it again. */
+  unpark(status: Statx): void {
+    for (const file of [...this.#parked.of(status.stxIno)]) {
+      try {
+        if (file.isSame(status)) this.use(file);
+      } catch (error) {
+        if (errnoOf(error) === undefined) throw error;
+      }
     }
   }
 
@@ -219,4 +237,36 @@ export class HeldFiles {
 
 function birthOf(status: Statx): string {
   return `${status.stxBtimeTvSec}.${status.stxBtimeTvNsec}`;
+}
+
+/** Those without a descriptor, by inode number. */
+class ParkedFiles {
+  readonly #byInode = new Map<bigint, Set<HeldFile>>();
+  #count = 0;
+
+  get size(): number {
+    return this.#count;
+  }
+
+  add(file: HeldFile): void {
+    const same = this.#byInode.get(file.ino);
+    if (same === undefined) this.#byInode.set(file.ino, new Set([file]));
+    else same.add(file);
+    this.#count++;
+  }
+
+  delete(file: HeldFile): void {
+    const same = this.#byInode.get(file.ino);
+    if (same?.delete(file) !== true) return;
+    this.#count--;
+    if (same.size === 0) this.#byInode.delete(file.ino);
+  }
+
+  of(ino: bigint): Iterable<HeldFile> {
+    return this.#byInode.get(ino) ?? [];
+  }
+
+  *all(): Iterable<HeldFile> {
+    for (const same of this.#byInode.values()) yield* same;
+  }
 }

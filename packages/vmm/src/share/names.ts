@@ -59,9 +59,9 @@ export const names: Handlers<Requests> = {
 
   unlinkat(session, { dirfid, name, flags }) {
     checkWritable(session);
-    checkName(name);
     if ((flags & ~AT_REMOVEDIR) !== 0) throw new ShareError(EINVAL, `unknown flags ${flags}`);
-    fsAt.unlinkat(directoryOf(session, dirfid), name, { directory: (flags & AT_REMOVEDIR) !== 0 });
+    const directory = (flags & AT_REMOVEDIR) !== 0;
+    session.folder.unlink(session.fids.get(dirfid).file, name, { directory });
     return {};
   },
 
@@ -71,7 +71,7 @@ export const names: Handlers<Requests> = {
     try {
       checkWritable(session);
       const { isDirectory } = fid.file;
-      atItsName(session, fid, (dir, name) => fsAt.unlinkat(dir.fd, name, { directory: isDirectory }));
+      atItsName(session, fid, (dir, name) => session.folder.unlink(dir, name, { directory: isDirectory }));
     } finally {
       session.fids.drop(number);
     }

@@ -130,7 +130,7 @@ export class NinePServer {
     return this.#session.fids.size;
   }
   get parkedCount(): number {
-    return this.#session.folder.parkedCount;
+    return this.#session.folder.parkedCount + this.#session.fids.openFiles.parkedCount;
   }
 
   /**
