@@ -18,7 +18,7 @@ import { join } from "node:path";
 import { fsAt } from "@tools-kvm/kvm-binding";
 import fc from "fast-check";
 import { afterAll, expect, it } from "vitest";
-import { decode, encode, HEADER_BYTES, type Message, R, T } from "./messages.js";
+import { decode, encode, HEADER_BYTES, type Message, R, T, type Values } from "./messages.js";
 import { NinePServer } from "./server.js";
 import { checkAnswer, openDescriptors, scratch } from "./testing.js";
 import { text, u8, u16, u32, u64 } from "./wire.js";
@@ -90,6 +90,7 @@ function anyField(name: string, kind: unknown): fc.Arbitrary<unknown> {
     return fc.constantFrom(Buffer.from("9P2000.L"), Buffer.from("9P2000.L"), Buffer.from("9P2000"));
   if (name === "gid" || name === "uid" || name === "nUname") return fc.constantFrom(0, 0xffff_ffff, 1234);
   if (name === "size" || name === "attrSize") return fc.constantFrom(0n, 4n, 100n, 2n ** 60n);
+  if (name === "flags") return fc.oneof(fc.constantFrom(0, 0x200, 1, 2, 0o101, 0o1302), anyU32);
   if (kind === u8) return fc.nat(4);
   if (kind === u16) return fc.nat(0xffff);
   if (kind === u32) return anyU32;
@@ -143,11 +144,19 @@ const helloBytes = hello.subarray(
   0,
   encode(T.version, 0xffff, { msize: 8192, version: Buffer.from("9P2000.L") }, hello),
 );
-const attachments = [0, 1].map((fid) => {
-  const bytes = Buffer.alloc(64);
-  const values = { fid, afid: 0xffff_ffff, uname: Buffer.alloc(0), aname: Buffer.alloc(0), nUname: 0 };
-  return bytes.subarray(0, encode(T.attach, 1, values, bytes));
-});
+function request<K extends keyof typeof T>(name: K, values: Values<(typeof T)[K]>): Buffer {
+  const bytes = Buffer.alloc(256);
+  return bytes.subarray(0, encode(T[name] as Message, 1, values as never, bytes));
+}
+const nobody = { afid: 0xffff_ffff, uname: Buffer.alloc(0), aname: Buffer.alloc(0), nUname: 0 };
+const walk = (newfid: number, ...path: string[]): Buffer =>
+  request("walk", { fid: 0, newfid, names: path.map((name) => Buffer.from(name)) });
+/** The root, and something of each kind to begin with. */
+const prelude = [
+  ...[request("attach", { fid: 0, ...nobody }), request("attach", { fid: 1, ...nobody })],
+  ...[walk(2, "file"), walk(3, "dir", "sub"), walk(4, "link"), walk(5, "file"), walk(6, "dir"), walk(7, "pipe")],
+  ...[request("lopen", { fid: 5, flags: 2 }), request("lopen", { fid: 6, flags: 0 })],
+];
 
 function stateOutside(): string {
   return JSON.stringify([
@@ -175,12 +184,12 @@ it("every request has one well-formed answer, nothing leads outside, no descript
         const outside = stateOutside();
         const server = new NinePServer({ root: at.root, readonly, maxFids: 20, maxDescriptors });
         try {
-          for (const request of [helloBytes, ...attachments, ...steps]) {
+          for (const bytes of [helloBytes, ...prelude, ...steps]) {
             reply.fill(0);
-            const length = server.handle(request, reply);
+            const length = server.handle(bytes, reply);
             expect(length).toBeGreaterThan(0);
             const answer = reply.subarray(0, length);
-            checkAnswer(request, answer);
+            checkAnswer(bytes, answer);
             outcomes.set(answer[4]!, (outcomes.get(answer[4]!) ?? 0) + 1);
             expect(Buffer.from(answer).includes(SECRET)).toBe(false);
             if (answer[4] === R.walk.type)
