@@ -12,8 +12,8 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 
 const MIB = 2 ** 20;
-const BIG_FILE_BYTES = Number(process.env.BIG_FILE_MIB ?? 64) * MIB;
-const MANY = 10_000;
+const BIG_FILE_BYTES = Number(process.env.BIG_FILE_MIB ?? 8) * MIB;
+const MANY = Number(process.env.MANY_FILES ?? 1000);
 const here = dirname(fileURLToPath(import.meta.url));
 const folder = fs.mkdtempSync(join(tmpdir(), "shared-folder-"));
 

@@ -9,7 +9,6 @@ import {
   mkdirSync,
   openSync,
   readFileSync,
-  rmSync,
   statSync,
   symlinkSync,
   writeFileSync,
@@ -20,7 +19,7 @@ import fc from "fast-check";
 import { afterAll, expect, it } from "vitest";
 import { decode, encode, HEADER_BYTES, type Message, R, T, type Values } from "./messages.js";
 import { NinePServer } from "./server.js";
-import { checkAnswer, openDescriptors, scratch } from "./testing.js";
+import { checkAnswer, openDescriptors, removeTree, scratch } from "./testing.js";
 import { text, u8, u16, u32, u64 } from "./wire.js";
 
 // A new seed every time; a failure names its own. SHARE_FUZZ_RUNS lengthens a run.
@@ -32,7 +31,7 @@ const inside = (name: string): string => join(at.root, name);
 const secret = join(at.outside, "secret");
 
 function furnish(): void {
-  rmSync(at.root, { recursive: true, force: true });
+  removeTree(at.root);
   mkdirSync(inside("dir/sub"), { recursive: true });
   mkdirSync(at.outside, { recursive: true });
   writeFileSync(secret, SECRET);

@@ -1,5 +1,5 @@
 /** A client of 9P2000.L for tests: requests by name, answers as values, every answer checked to be well formed. */
-import { mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { chmodSync, existsSync, lstatSync, mkdtempSync, readdirSync, rmdirSync, unlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { errnoNames } from "@tools-kvm/kvm-binding";
@@ -190,8 +190,20 @@ export function scratch(): { root: string; outside: string; remove(): void } {
   return {
     root: join(folder, "shared"),
     outside: join(folder, "outside"),
-    remove: () => rmSync(folder, { recursive: true, force: true }),
+    remove: () => removeTree(folder),
   };
+}
+
+/** Removes a folder, whatever modes a guest has given to what is in it. */
+export function removeTree(folder: string | Buffer): void {
+  if (!existsSync(folder)) return;
+  chmodSync(folder, 0o700);
+  for (const name of readdirSync(folder, "buffer")) {
+    const path = Buffer.concat([Buffer.from(folder), Buffer.from("/"), name]);
+    if (lstatSync(path).isDirectory()) removeTree(path);
+    else unlinkSync(path);
+  }
+  rmdirSync(folder);
 }
 
 export const openDescriptors = (): number => readdirSync("/proc/self/fd").length;
