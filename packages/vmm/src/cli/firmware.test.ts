@@ -90,12 +90,9 @@ it("names the package when SeaBIOS is not installed", () => {
 const mistakes: [string, string][] = [
   [scratch.path("none"), "no such file or folder"],
   [scratch.folder, "not a file"],
-  [
-    scratch.file("short", new Uint8Array(1000)),
-    "a ROM is 64 KiB to 256 KiB in steps of 64 KiB, and this has 1000 bytes",
-  ],
-  [scratch.file("none-at-all", ""), "a ROM is 64 KiB to 256 KiB"],
-  [scratch.file("long", new Uint8Array(2 ** 20)), "a ROM is 64 KiB to 256 KiB"],
+  [scratch.file("short", new Uint8Array(1000)), "a ROM is 4 KiB to 8 MiB in steps of 4 KiB, and this has 1000 bytes"],
+  [scratch.file("none-at-all", ""), "a ROM is 4 KiB to 8 MiB"],
+  [scratch.file("long", new Uint8Array(9 * 2 ** 20)), "a ROM is 4 KiB to 8 MiB"],
 ];
 describe.skipIf(!hasKvm)(`a file that is no ROM${NEEDS_KVM}`, { concurrent: true }, () => {
   it.each(mistakes)("is one line: %s", async (path, reason) => {

@@ -54,7 +54,11 @@ Exit codes: the guest's own; 1 when it crashed or the host cannot run it; 2 for 
     )
     .addOption(repeatable("--share <folder>", "TAG=DIR[,ro]: a folder that the guest mounts by 9P; may be repeated"))
     .option("--rng", "a device with random bytes from the host")
-    .option("--firmware <which>", "start in firmware: rom, seabios or FILE (default: the kernel is entered at once)")
+    .option(
+      "--firmware <which>",
+      "start in firmware: rom, seabios, ovmf or FILE (default: the kernel is entered at once)",
+    )
+    .option("--firmware-vars <file>", "where firmware keeps its variables; a new file begins with ovmf's own")
     .addOption(
       new Option("--virtio-rings <format>", "queues of virtio devices").choices(["split", "packed"]).default("split"),
     )

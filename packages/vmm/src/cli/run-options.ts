@@ -5,6 +5,7 @@ import { basename } from "node:path";
 import { embeddedGuestPath } from "@tools-kvm/firmware";
 import { BootError } from "../boot/errors.js";
 import { parseKernel } from "../boot/kernel-image.js";
+import { type Firmware, flashBase } from "../machine/firmware-rom.js";
 import type { BootSource } from "../machine/machine.js";
 import {
   formatSize,
@@ -30,6 +31,7 @@ export interface RunOptions {
   readonly rng?: boolean;
   readonly virtioRings: "split" | "packed";
   readonly firmware?: string;
+  readonly firmwareVars?: string;
   readonly cpus: string;
   readonly memory: string;
   readonly name?: string;
@@ -78,13 +80,20 @@ export function planRun(options: RunOptions, maxCpus: number, virtio: readonly V
     commandLine: options.append ?? (image.linux === undefined ? "" : LINUX_COMMAND_LINE),
     modules: options.initrd.map((path) => ({ bytes: readFile("--initrd", path), commandLine: basename(path) })),
   };
+  const rom = firmwareOf(options, spec, source);
   return {
-    spec,
-    source: options.firmware === undefined ? source : { ...source, firmware: firmware(options.firmware, spec, source) },
+    spec: { ...spec, flash: rom?.variables && { base: flashBase(rom), sizeBytes: rom.variables.bytes.length } },
+    source: { ...source, firmware: rom },
     kernel: options.kernel ?? "embedded guest",
     serial: sink("--serial", options.serial, ["stdio", "file", "pty", "null"]),
     debugConsole: sink("--debug-console", options.debugConsole, ["stderr", "file", "null"]),
   };
+}
+
+function firmwareOf(options: RunOptions, spec: MachineSpec, source: BootSource): Firmware | undefined {
+  if (options.firmware !== undefined) return firmware(options, spec, source);
+  if (options.firmwareVars === undefined) return undefined;
+  throw new CliError(`--firmware-vars ${options.firmwareVars}: they are a firmware's; say which by --firmware`);
 }
 
 function machineName(name = `vm-${process.pid}`): string {

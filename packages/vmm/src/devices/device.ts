@@ -34,10 +34,21 @@ export interface DevicePort {
   memory(gpa: number, maxBytes: number): Uint8Array | undefined;
   /** What the machine holds for its guest under a key of fw_cfg's. */
   fwCfgItem(key: number): FwCfgItem | undefined;
+  /** The cells of the machine's flash chip; undefined where no guest runs. */
+  flash(): FlashCells | undefined;
   /** Nanoseconds on the host's monotonic clock. */
   nowNs(): number;
   /** Milliseconds since 1970-01-01 UTC. */
   wallClockMs(): number;
+}
+
+/** What a flash chip stores, and who sees it. */
+export interface FlashCells {
+  readonly bytes: Uint8Array;
+  /** True: the guest reads the cells themselves, without an exit. False: its reads come to the device. */
+  expose(exposed: boolean): void;
+  /** Makes a change last. False when that failed; whoever runs the machine has been told why. */
+  save(offset: number, lengthBytes: number): boolean;
 }
 
 /**

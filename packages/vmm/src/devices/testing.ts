@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { expect } from "vitest";
 import { allOnes, readWindow, type Window, writeWindow } from "../bus/bus.js";
 import type { Fields } from "../state/struct.js";
-import { Device, type DeviceDefinition, type DevicePort, layoutOf } from "./device.js";
+import { Device, type DeviceDefinition, type DevicePort, type FlashCells, layoutOf } from "./device.js";
 import type { FwCfgItem, FwCfgItems } from "./fw-cfg/items.js";
 
 export type Request = { request: "poweroff" | "reset" | "exit" | "panic"; status: number | undefined };
@@ -59,6 +59,11 @@ export class FakePort implements DevicePort {
   }
   fwCfgItem(key: number): FwCfgItem | undefined {
     return this.items.get(key);
+  }
+  cells: FlashCells | undefined;
+
+  flash(): FlashCells | undefined {
+    return this.cells;
   }
   nowNs(): number {
     return this.clockNs;

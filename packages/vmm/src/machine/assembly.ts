@@ -23,6 +23,7 @@ export interface Wiring {
   /** Guest RAM and fw_cfg's items, as DevicePort has them. */
   memory: DevicePort["memory"];
   fwCfgItem: DevicePort["fwCfgItem"];
+  flash: DevicePort["flash"];
   nowNs(): number;
   wallClockMs(): number;
 }
@@ -210,6 +211,7 @@ function devicePort(
     request: (kind, status = 0) => wiring.request({ kind, status, device: definition.name }),
     memory: (gpa, maxBytes) => wiring.memory(gpa, maxBytes),
     fwCfgItem: (key) => wiring.fwCfgItem(key),
+    flash: () => wiring.flash(),
     nowNs: () => wiring.nowNs(),
     wallClockMs: () => wiring.wallClockMs(),
   };

@@ -14,7 +14,6 @@ import {
   type Vcpu,
 } from "@tools-kvm/kvm-binding";
 import { exitReasonName } from "./exit-name.js";
-import type { GuestRam } from "./guest-ram.js";
 import { type RegisterDump, registerDump } from "./registers.js";
 import type { LoopEnd } from "./vcpu-loop.js";
 
@@ -48,7 +47,8 @@ export interface CrashSite {
   readonly end: LoopEnd;
   /** The beginning of kvm_run at the last exit. */
   readonly runPage: Uint8Array;
-  readonly ram: GuestRam;
+  /** The guest's memory as far as it is RAM or ROM; throws where it is neither. */
+  readonly ram: { view(gpa: number, length: number): Uint8Array };
 }
 
 export function crashReport({ vcpu, index, end, runPage, ram }: CrashSite): CrashReport {
@@ -115,7 +115,7 @@ function padded(runPage: Uint8Array): Uint8Array {
   return whole;
 }
 
-function instructionBytes(vcpu: Vcpu, ram: GuestRam, registers: RegisterDump): string {
+function instructionBytes(vcpu: Vcpu, ram: CrashSite["ram"], registers: RegisterDump): string {
   try {
     const linear = BigInt(registers.rip) + (registers.mode === "long" ? 0n : BigInt(registers.segments.cs.base));
     const translation = vcpu.translate(linear);

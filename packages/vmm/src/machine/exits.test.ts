@@ -48,6 +48,7 @@ function bench() {
     request,
     memory: () => undefined,
     fwCfgItem: () => undefined,
+    flash: () => undefined,
     nowNs: () => 0,
     wallClockMs: () => 0,
   });

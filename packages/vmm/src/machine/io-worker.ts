@@ -100,6 +100,7 @@ function registersOf(spec: MachineSpec, state: SharedArrayBuffer, name: string):
     request: nothing,
     memory: () => undefined,
     fwCfgItem: () => undefined,
+    flash: () => undefined,
     nowNs: monotonicNs,
     wallClockMs: Date.now,
   });

@@ -13,8 +13,9 @@ import { Assembly, createState, type MachineRequest, namedExits } from "./assemb
 import { COMMAND, VCPU_STATE } from "./control.js";
 import { type CrashReport, crashReport } from "./crash-report.js";
 import { enterKernel } from "./entry-state.js";
-import { type Firmware, shadowRom } from "./firmware-rom.js";
+import { type Firmware, ROM_END, shadowRom } from "./firmware-rom.js";
 import { firmwareTables, placeFirmwareTables } from "./firmware-tables.js";
+import { FlashMemory } from "./flash-memory.js";
 import { firmwareContents, machineContents } from "./fw-cfg-contents.js";
 import { GuestRam, ramSpan } from "./guest-ram.js";
 import { InputQueue } from "./input-queue.js";
@@ -102,6 +103,7 @@ export class Machine {
   #source: BootSource | undefined;
   #hardware: VirtualMachine | undefined;
   #fwCfgItems: FwCfgItems = new Map();
+  #flash: FlashMemory | undefined;
   #phase: Phase = "starting";
   /** Somebody looks at the vCPUs and needs them still, whatever the phase is. */
   #holds = 0;
@@ -139,6 +141,7 @@ export class Machine {
       request: (request) => this.#onRequest(request),
       memory: (gpa, maxBytes) => ramSpan(this.ram.windows(), gpa, maxBytes),
       fwCfgItem: (key) => this.#fwCfgItems.get(key),
+      flash: () => undefined,
       nowNs: monotonicNs,
       wallClockMs: Date.now,
     });
@@ -220,6 +223,7 @@ export class Machine {
         vcpu: vcpu.share(),
         ram: this.ram.windows(),
         fwCfgItems: this.#fwCfgItems,
+        flash: this.#flash?.share(),
       });
     });
     this.#phase = "running";
@@ -242,14 +246,21 @@ export class Machine {
   }
 
   /** The first vCPU begins in firmware, which finds all the rest in fw_cfg. */
-  #plugFirmware(source: BootSource, { bytes }: Firmware): void {
+  #plugFirmware(source: BootSource, { bytes, variables }: Firmware): void {
     this.#fwCfgItems = buildItems(firmwareContents(this.spec, source));
     this.#hardware!.plugRom(bytes);
     shadowRom(this.ram, bytes);
+    if (this.spec.flash === undefined || variables === undefined) return;
+    // What the guest has changed outlives its reset.
+    this.#flash ??= FlashMemory.create(this.spec.flash.base, variables, this.#hardware!.flashSlot);
+    this.#flash.plug(this.#hardware!.vm);
   }
 
   #onMessage(index: number, message: VcpuMessage): void {
     switch (message.type) {
+      case "log":
+        this.#options.onLog?.(message.message);
+        break;
       case "request":
         this.#onRequest(message.request);
         break;
@@ -268,9 +279,19 @@ export class Machine {
   #onLoopEnd(index: number, end: LoopEnd, runPage: Uint8Array): void {
     if (this.#phase === "ended" || this.#phase === "resetting") return;
     if (end.why === "crashed" || end.why === "halted") {
-      const report = crashReport({ vcpu: this.#hardware!.vcpus[index]!, index, end, runPage, ram: this.ram });
+      const report = crashReport({ vcpu: this.#hardware!.vcpus[index]!, index, end, runPage, ram: this.#readable() });
       this.#finish({ why: "crashed", status: 1, report });
     }
+  }
+
+  /** Memory in which a guest may stand. */
+  #readable(): { view(gpa: number, length: number): Uint8Array } {
+    const rom = this.#source?.firmware?.bytes;
+    const base = ROM_END - (rom?.length ?? 0);
+    return {
+      view: (gpa, length) =>
+        rom && gpa >= base ? rom.subarray(gpa - base, gpa - base + length) : this.ram.view(gpa, length),
+    };
   }
 
   #onRequest({ kind, status }: MachineRequest): void {
@@ -480,6 +501,7 @@ export class Machine {
       void worker.terminate();
     }
     this.#hardware?.close();
+    this.#flash?.close();
     for (const wires of this.#wires) wires.close();
     this.ram?.close();
     this.#wake.close();

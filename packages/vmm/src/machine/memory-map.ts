@@ -6,9 +6,9 @@ const GIB = 2 ** 30;
 /** Device memory (IOAPIC, local APIC, PCI later) is in the gigabyte below 4 GiB. */
 export const MMIO_HOLE_START = 3 * GIB;
 export const MMIO_HOLE_END = 4 * GIB;
-/** KVM's three-page TSS and its identity map page table for real mode on VMX; near the top, as Linux's own guides have it. */
-export const TSS_ADDR = 0xfffb_d000;
-export const IDENTITY_MAP_ADDR = 0xfffb_c000;
+/** KVM's three-page TSS and its identity map page table for real mode on VMX: where QEMU has them, below any firmware. */
+export const TSS_ADDR = 0xfeff_d000;
+export const IDENTITY_MAP_ADDR = 0xfeff_c000;
 /** Bytes a single region may have: one SharedArrayBuffer view each. */
 export const MAX_REGION_BYTES = 2 * GIB;
 

@@ -7,6 +7,7 @@ import { debugConsole } from "../devices/debug-console/debug-console.js";
 import { debugExit } from "../devices/debug-exit/debug-exit.js";
 import type { DeviceDefinition } from "../devices/device.js";
 import { EXERCISER_SIZE_BYTES, exerciser } from "../devices/exerciser/exerciser.js";
+import { flash } from "../devices/flash/flash.js";
 import { fwCfg } from "../devices/fw-cfg/fw-cfg.js";
 import { i8042 } from "../devices/i8042/i8042.js";
 import { ioapic } from "../devices/ioapic/ioapic.js";
@@ -18,7 +19,7 @@ import { rtcCmos } from "../devices/rtc-cmos/rtc-cmos.js";
 import { serial16550 } from "../devices/serial-16550/serial-16550.js";
 import { MMIO_SIZE_BYTES, virtioMmio } from "../virtio/transport-mmio.js";
 import { IOAPIC_BASE, LAPIC_BASE } from "./memory-map.js";
-import type { MachineSpec } from "./spec.js";
+import type { FlashSpec, MachineSpec } from "./spec.js";
 import { placeVirtio } from "./virtio.js";
 
 /** Ports that the guest is also told by ACPI. */
@@ -86,6 +87,7 @@ export function placeDevices(spec: MachineSpec): Placement[] {
       windows: [mmio(base, MMIO_SIZE_BYTES)],
       irq: gsi,
     })),
+    ...(spec.flash === undefined ? [] : [flashPlacement(spec.flash)]),
     ...(spec.irqchip === "split" ? splitIrqchipDevices : []),
     ...(spec.testDevices ? testDevices : []),
   ];
@@ -117,6 +119,11 @@ export function describePc(spec: MachineSpec): AcpiMachine {
     })),
   };
 }
+
+const flashPlacement = ({ base, sizeBytes }: FlashSpec): Placement => ({
+  definition: flash(sizeBytes),
+  windows: [mmio(base, sizeBytes)],
+});
 
 /** What the kernel leaves to us when it keeps only the local APICs. */
 const splitIrqchipDevices: Placement[] = [

@@ -18,8 +18,17 @@ export interface MachineSpec {
   readonly virtio?: readonly VirtioSpec[];
   /** The format of their queues: `packed` is offered, and drivers choose. `split` when left out. */
   readonly virtioRings?: "split" | "packed";
+  /** The chip in which firmware keeps its variables. */
+  readonly flash?: FlashSpec;
   /** pc-testdev, the debug exit and the exerciser: what test guests talk to. */
   readonly testDevices: boolean;
+}
+
+/** A flash chip below the firmware's ROM. */
+export interface FlashSpec {
+  readonly base: number;
+  /** Whole pages. */
+  readonly sizeBytes: number;
 }
 
 /** A disk: an image that the guest's block device stands on. */

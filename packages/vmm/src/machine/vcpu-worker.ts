@@ -10,6 +10,7 @@ import { Assembly, type MachineRequest } from "./assembly.js";
 import { CoalescedWrites } from "./coalesced-writes.js";
 import { COALESCED_LOCK, type ControlWord, VCPU_STATE } from "./control.js";
 import { exitHandlers } from "./exits.js";
+import { FlashMemory, type SharedFlash } from "./flash-memory.js";
 import { type RamWindow, ramSpan } from "./guest-ram.js";
 import { RunPage } from "./run-page.js";
 import type { MachineSpec } from "./spec.js";
@@ -34,6 +35,7 @@ export interface RunMessage {
   readonly vcpu: number;
   readonly ram: readonly RamWindow[];
   readonly fwCfgItems: FwCfgItems;
+  readonly flash?: SharedFlash;
 }
 
 export type ToVcpu = AssembleMessage | RunMessage;
@@ -42,6 +44,7 @@ export type ToVcpu = AssembleMessage | RunMessage;
 export type VcpuMessage =
   | { readonly type: "request"; readonly request: MachineRequest }
   | { readonly type: "ended"; readonly end: LoopEnd; readonly runPage: Uint8Array }
+  | { readonly type: "log"; readonly message: string }
   | { readonly type: "failed"; readonly message: string };
 
 /** As much of kvm_run as describes an exit. */
@@ -62,6 +65,7 @@ class VcpuThread {
   #vm: Vm | undefined;
   #ram: readonly RamWindow[] = [];
   #fwCfgItems: FwCfgItems = new Map();
+  #flash: FlashMemory | undefined;
 
   constructor(about: AssembleMessage) {
     this.#about = about;
@@ -73,6 +77,7 @@ class VcpuThread {
       request: (request) => this.#request(request),
       memory: (gpa, maxBytes) => ramSpan(this.#ram, gpa, maxBytes),
       fwCfgItem: (key) => this.#fwCfgItems.get(key),
+      flash: () => this.#flash,
       nowNs: monotonicNs,
       wallClockMs: Date.now,
     });
@@ -89,9 +94,12 @@ class VcpuThread {
     const assembly = this.#assembly;
     using vm = Vm.attach(message.vm);
     using vcpu = Vcpu.attach(message.vcpu);
+    using flash =
+      message.flash && FlashMemory.attach(message.flash, vm, (text) => post({ type: "log", message: text }));
     this.#vm = vm;
     this.#ram = message.ram;
     this.#fwCfgItems = message.fwCfgItems;
+    this.#flash = flash;
     this.#asked.value = false;
     vcpu.useLedger(this.#ledger, index);
     const page = new RunPage(vcpu.runPage);
@@ -117,6 +125,7 @@ class VcpuThread {
   /** This vCPU is in no loop any more. */
   idle(): void {
     this.#vm = undefined;
+    this.#flash = undefined;
     this.#state.set(VCPU_STATE.IDLE);
   }
 }

@@ -91,6 +91,11 @@ export class VirtualMachine {
     this.vm.setUserMemoryRegion({ slot: this.#slots, guestPhysAddr, memory: this.#rom, readonly: true });
   }
 
+  /** The memory slot of the flash chip's cells. */
+  get flashSlot(): number {
+    return this.#slots + 1;
+  }
+
   /** Brings every vCPU out of the guest. */
   kick(): void {
     for (const vcpu of this.vcpus) vcpu.kick();
