@@ -91,6 +91,16 @@ describe.skipIf(!hasKvm)(`running machines${NEEDS_KVM}`, { concurrent: true }, (
     expect((await scratch.run(["stop", "list-a", "list-b"])).status).toBe(0);
   });
 
+  it("are not those that were killed, when a wrong name is answered with a list", async () => {
+    const dead = await scratch.machine("killed-before");
+    dead.signal("SIGKILL");
+    await dead.ended;
+    const { stderr } = await scratch.run(["inspect", "nobody-else"]);
+    expect(stderr).toContain("no machine named nobody-else is running");
+    expect(stderr).not.toContain("killed-before");
+    expect(existsSync(`${scratch.sockets}/killed-before.sock`)).toBe(false);
+  });
+
   it("are ended by vmm stop, several at once; a name that is none is named, with those there are", async () => {
     const machines = await Promise.all(["stop-a", "stop-b", "stop-c"].map((name) => scratch.machine(name)));
     const { status, stderr } = await scratch.run(["stop", "stop-a", "nobody", "stop-b"]);

@@ -16,14 +16,14 @@ export class ClientError extends Error {
 
 /** Asks one thing. Throws ClientError with what the machine said. */
 export async function ask<N extends ActionName>(name: string, action: N): Promise<ActionResult[N]> {
-  const { socket, result } = await converse(name, action);
+  const { socket, result } = await reach(name, action);
   socket.destroy();
   return result;
 }
 
 /** Joins the serial console: the socket carries its bytes from here on. */
 export async function attach(name: string): Promise<Socket> {
-  return (await converse(name, "attach")).socket;
+  return (await reach(name, "attach")).socket;
 }
 
 /** Whether a machine of that name is there, be it silent. */
@@ -59,6 +59,18 @@ export async function running(): Promise<Running> {
 }
 
 class SilentError extends ClientError {}
+class GoneError extends ClientError {}
+
+/** As `converse`; who asked for a machine by a wrong name learns which there are. */
+async function reach<N extends ActionName>(name: string, action: N): ReturnType<typeof converse<N>> {
+  try {
+    return await converse(name, action);
+  } catch (error) {
+    if (!(error instanceof GoneError)) throw error;
+    const others = await liveNames();
+    throw new ClientError(others.length > 0 ? `${error.message}; there are ${others.join(", ")}` : error.message);
+  }
+}
 
 async function converse<N extends ActionName>(
   name: string,
@@ -66,7 +78,7 @@ async function converse<N extends ActionName>(
   timeoutMs = ANSWER_TIMEOUT_MS,
 ): Promise<{ socket: Socket; result: ActionResult[N] }> {
   const socket = await open(name);
-  if (socket === undefined) throw new ClientError(await noSuchMachine(name));
+  if (socket === undefined) throw new GoneError(`no machine named ${name} is running`);
   socket.write(encode({ action }));
   const timer = setTimeout(() => {
     socket.destroy(new SilentError(`${name} does not answer; it may be stopped, or hang`));
@@ -86,7 +98,9 @@ async function converse<N extends ActionName>(
   return { socket, result: reply.result };
 }
 
-async function noSuchMachine(name: string): Promise<string> {
-  const others = registeredNames().filter((other) => other !== name);
-  return `no machine named ${name} is running${others.length > 0 ? `; there are ${others.join(", ")}` : ""}`;
+/** Machines that are there; sockets of those that are gone are removed on the way. */
+async function liveNames(): Promise<string[]> {
+  const names = registeredNames();
+  const alive = await Promise.all(names.map(isRunning));
+  return names.filter((_, index) => alive[index]);
 }
