@@ -30,6 +30,7 @@ export function gatherFacts() {
       xz: hasProgram("xz"),
     },
     labKernel: labKernels().length > 0,
+    cloudKernel: cloudKernels().length > 0,
     kvm: kvmFacts(),
   };
 }
@@ -56,6 +57,11 @@ function isExecutable(path) {
   } catch {
     return false;
   }
+}
+
+/** Versions of Debian's cloud kernel in /boot, which the lab boots as a guest. */
+export function cloudKernels() {
+  return list("/boot").filter((name) => /^vmlinuz-.*-cloud-/.test(name));
 }
 
 /** Versions in /boot whose modules include 9p and kvm-amd, by modules.dep and modules.builtin: the lab takes one of them. */

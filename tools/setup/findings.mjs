@@ -25,6 +25,7 @@
  * @property {string} distribution ID of /etc/os-release.
  * @property {{ c: boolean, cxx: boolean, make: boolean, python3: boolean, qemu: boolean, qemuImg: boolean, iasl: boolean, ip: boolean, passt: boolean, busybox: boolean, perf: boolean, xz: boolean }} programs
  * @property {boolean} labKernel A kernel in /boot with the modules the lab needs.
+ * @property {boolean} cloudKernel Debian's cloud kernel in /boot, as a guest.
  * @property {KvmFacts} kvm
  *
  * @typedef {object} KvmFacts
@@ -203,6 +204,10 @@ function labFindings(facts) {
   if (!facts.labKernel) {
     const kernel = ubuntu ? "linux-image-generic" : "linux-image-amd64";
     list.push(missing(facts, "lab-kernel", "the lab misses a kernel with its modules", [kernel], "lab"));
+  }
+  if (!facts.cloudKernel && facts.distribution === "debian") {
+    const packages = ["linux-image-cloud-amd64"];
+    list.push(missing(facts, "cloud-kernel", "there is no cloud kernel to boot as a guest", packages, "lab"));
   }
   if (!programs.busybox)
     list.push(missing(facts, "lab-busybox", "the lab misses a static busybox", ["busybox-static"], "lab"));

@@ -29,6 +29,7 @@ const good = {
     xz: true,
   },
   labKernel: true,
+  cloudKernel: true,
   kvm: { device: "usable", error: "", group: "kvm", groupMayOpen: true, userInGroup: true, cpu: "svm" },
 };
 
@@ -142,9 +143,10 @@ describe("each thing that is missing gets one line, with the command that mends 
         xz: false,
       }),
       labKernel: false,
+      cloudKernel: false,
     };
     const list = findings({ ...good, ...nothing });
-    expect(list.map(({ severity }) => severity)).toEqual(new Array(9).fill("lab"));
+    expect(list.map(({ severity }) => severity)).toEqual(new Array(10).fill("lab"));
     const packages = list.flatMap((finding) => finding.packages);
     expect(packages).toEqual([
       "qemu-system-x86",
@@ -153,6 +155,7 @@ describe("each thing that is missing gets one line, with the command that mends 
       "iproute2",
       "passt",
       "linux-image-amd64",
+      "linux-image-cloud-amd64",
       "busybox-static",
       "xz-utils",
       "linux-perf",
@@ -176,6 +179,7 @@ describe("each thing that is missing gets one line, with the command that mends 
       nodeVersion: "18.0.0",
       nodeHeaders: false,
       labKernel: false,
+      cloudKernel: false,
       ...withPrograms({
         c: false,
         make: false,
@@ -192,7 +196,7 @@ describe("each thing that is missing gets one line, with the command that mends 
       ...withKvm({ device: "absent" }),
     };
     const lines = linesFor(worst);
-    expect(lines.length).toBe(15);
+    expect(lines.length).toBe(16);
     for (const line of lines) expect(line).not.toContain("\n");
   });
 });

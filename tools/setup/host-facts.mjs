@@ -4,7 +4,7 @@
  */
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { release } from "node:os";
-import { findProgram, labKernels, openError } from "./facts.mjs";
+import { cloudKernels, findProgram, labKernels, openError } from "./facts.mjs";
 
 /** @param {() => unknown} look */
 function orNull(look) {
@@ -45,6 +45,7 @@ const facts = {
   busybox: orNull(() => identity("busybox")),
   compiler: orNull(() => identity("gcc")),
   labKernels: orNull(labKernels),
+  cloudKernels: orNull(cloudKernels),
 };
 
 process.stdout.write(`${JSON.stringify(facts)}\n`);

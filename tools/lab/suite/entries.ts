@@ -75,6 +75,14 @@ export const SUITE: readonly SuiteEntry[] = [
     needsPrograms: ["busybox", "mkfs.ext4", "qemu-img", "debugfs"],
   },
   {
+    name: "Debian's cloud kernel boots to a shell on an ext4 disk",
+    command: ["node", "tools/lab/suite/linux-cloud.mjs"],
+    timeoutMs: 5 * MINUTE_MS,
+    cpus: 1,
+    needsFiles: ["tools/lab/suite/linux-cloud.mjs", "packages/vmm/dist/io-worker.js"],
+    needsPrograms: ["busybox", "mkfs.ext4"],
+  },
+  {
     name: "Linux is on the network, over a tap and over passt with a forwarded port",
     command: ["node", "tools/lab/suite/linux-net.mjs"],
     timeoutMs: 10 * MINUTE_MS,

@@ -4,49 +4,14 @@
  * Exit status: 0 when all is as it should be.
  */
 import { execFileSync, spawnSync } from "node:child_process";
-import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { buildInitramfs, chooseKernel } from "../dist/index.js";
-import { endAll, start, until } from "./programs.mjs";
+import { chooseKernel } from "../dist/index.js";
+import { endAll, until } from "./programs.mjs";
+import { boot, compare, fsck, makeRoot, onDisk, WRITE_AND_READ, writeInitramfs } from "./root-disk.mjs";
 
-const VMM = "packages/vmm/bin/vmm.js";
 const MODULES = ["virtio_mmio", "virtio_blk", "crc32c_generic", "ext4"];
-
-/** The initramfs only finds the root; everything else is on the disk. */
-const TO_ROOT = `
-mkdir /root
-mount -t ext4 /dev/vda /root || echo "no root"
-exec switch_root /root /init
-`;
-
-/** Prints a line `fact NAME VALUE` for each thing it finds out. */
-const onDisk = (work) => `#!/bin/busybox sh
-/bin/busybox --install -s /bin
-export PATH=/bin
-mount -t proc proc /proc
-mount -t sysfs sys /sys
-mount -t devtmpfs dev /dev
-fact() { echo "fact $1 $2"; }
-fact root "$(awk '$2 == "/" {print $1, $3}' /proc/mounts | tail -n 1)"
-fact serial "$(cat /sys/block/vda/serial)"
-fact queues "$(ls /sys/block/vda/mq | wc -l)"
-fact packed "$(cut -c 35 /sys/block/vda/device/features)"
-${work}
-sync
-mount -o remount,ro /
-poweroff -f
-`;
-
-const WRITE_AND_READ = (mebibytes) => `
-dd if=/dev/urandom of=/piece bs=1M count=16 2>/dev/null
-for i in $(seq ${mebibytes / 16}); do cat /piece; done >/big
-md5sum /big >/sum
-sync
-echo 3 >/proc/sys/vm/drop_caches
-md5sum -c /sum >/dev/null && fact checksum same
-fact written-mib "$(($(stat -c %s /big) / 1048576))"
-`;
 
 const FLUSH_AND_WAIT = `
 for i in $(seq 200); do echo "record $i" >>/journal-of-records; done
@@ -54,41 +19,6 @@ sync
 echo "flushed"
 while :; do sleep 1; done
 `;
-
-/** An ext4 image whose only programs are busybox and `script`. */
-function makeRoot(folder, path, script, sizeMib) {
-  const root = join(folder, "root");
-  for (const directory of ["", "bin", "proc", "sys", "dev", "tmp"])
-    mkdirSync(join(root, directory), { recursive: true });
-  copyFileSync(execFileSync("which", ["busybox"], { encoding: "utf8" }).trim(), join(root, "bin/busybox"));
-  writeFileSync(join(root, "init"), script);
-  chmodSync(join(root, "init"), 0o755);
-  execFileSync("mkfs.ext4", ["-q", "-F", "-d", root, path, `${sizeMib}M`]);
-}
-
-function boot(name, { path: kernel }, initramfs, disk, ...more) {
-  return start("node", [
-    ...[VMM, "run", "--name", name, "--kernel", kernel, "--initrd", initramfs, "--append", "console=ttyS0 loglevel=4"],
-    ...["--memory", "384M", "--disk", disk, ...more],
-  ]);
-}
-
-function compare(name, guest, expected) {
-  const facts = Object.fromEntries(
-    [...guest.out.text.matchAll(/^fact (\S+) (.*?)\r?$/gm)].map(([, key, value]) => [key, value]),
-  );
-  console.log(name, JSON.stringify(facts));
-  const faults = Object.entries(expected)
-    .filter(([key, value]) => facts[key] !== value)
-    .map(([key, value]) => `${name}: ${key} is ${facts[key]}, not ${value}`);
-  return faults.length === 0 ? [] : [...faults, `${guest.out.text.slice(-1500)}${guest.out.errors}`];
-}
-
-/** Complaints of e2fsck, which changes nothing. */
-function fsck(name, raw) {
-  const { status, stdout, stderr } = spawnSync("e2fsck", ["-f", "-n", raw], { encoding: "utf8" });
-  return status === 0 ? [] : [`${name}: e2fsck says ${status}: ${stdout}${stderr}`];
-}
 
 async function rawDisk(folder, kernel, initramfs) {
   const image = join(folder, "disk.raw");
@@ -145,10 +75,7 @@ const folder = mkdtempSync(join(tmpdir(), "linux-disks-"));
 try {
   const kernel = chooseKernel({});
   const initramfs = join(folder, "root.cpio");
-  writeFileSync(
-    initramfs,
-    buildInitramfs({ script: TO_ROOT, modules: MODULES, modulesDirectory: kernel.modulesDirectory }),
-  );
+  writeInitramfs(initramfs, kernel, MODULES);
   const faults = [
     ...(await rawDisk(folder, kernel, initramfs)),
     ...(await qcow2Disk(folder, kernel, initramfs)),
