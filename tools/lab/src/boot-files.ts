@@ -2,24 +2,11 @@
  * The two files QEMU starts from, made once and kept by content: the kernel's ELF out of its bzImage, and an initramfs with
  * busybox, the modules and the lab's own scripts. Labs that start at the same time share them.
  */
-import { createHash } from "node:crypto";
-import {
-  accessSync,
-  constants,
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statSync,
-  utimesSync,
-  writeFileSync,
-} from "node:fs";
-import { homedir } from "node:os";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { findBusybox } from "./busybox.js";
+import { cacheDirectory, digest, keep } from "./cache.js";
 import { type CpioEntry, cpioArchive } from "./cpio.js";
 import { LabError } from "./errors.js";
 import { identifyKernel, unpackBzImage } from "./kernel-image.js";
@@ -32,14 +19,10 @@ export interface BootFiles {
 }
 
 const SCRIPTS = fileURLToPath(new URL("../guest/", import.meta.url));
-const CHECKOUT = fileURLToPath(new URL("../../../", import.meta.url));
 /** What init.sh calls before the host's root is there. */
 const INIT_APPLETS = ["sh", "mount", "insmod", "mkdir", "cat", "cp", "sleep", "switch_root", "poweroff"];
 
 const CONSOLE = { major: 5, minor: 1 };
-
-/** A file of the cache that no start has touched for so long is removed by the next one that writes there. */
-const CACHE_KEEP_MS = 14 * 24 * 3600 * 1000;
 
 export function prepareBootFiles(kernel: LabKernel): BootFiles {
   const cache = cacheDirectory();
@@ -85,53 +68,4 @@ function buildInitramfs(kernel: LabKernel): Buffer {
 
 function script(name: string): Buffer {
   return readFileSync(join(SCRIPTS, name));
-}
-
-/** Beside the packages of this checkout when that can be written, otherwise in the user's own cache. */
-function cacheDirectory(): string {
-  const userCache = process.env.XDG_CACHE_HOME || join(homedir(), ".cache");
-  for (const parent of [join(CHECKOUT, "node_modules"), userCache]) {
-    const directory = parent === userCache ? join(parent, "tools-kvm-lab") : join(parent, ".cache", "tools-kvm-lab");
-    try {
-      if (parent !== userCache) accessSync(parent, constants.W_OK);
-      mkdirSync(directory, { recursive: true });
-      accessSync(directory, constants.W_OK);
-      return directory;
-    } catch {
-      // The next one, then.
-    }
-  }
-  throw new LabError(
-    `neither ${CHECKOUT}node_modules nor ${userCache} can be written`,
-    "set XDG_CACHE_HOME to a folder of yours",
-  );
-}
-
-/** Makes the file if it is not there, by way of a rename, so that nobody sees half of it; marks it as used. */
-function keep(path: string, content: () => Buffer): void {
-  if (existsSync(path)) {
-    const now = new Date();
-    utimesSync(path, now, now);
-    return;
-  }
-  const unfinished = `${path}.${process.pid}.tmp`;
-  try {
-    writeFileSync(unfinished, content());
-    renameSync(unfinished, path);
-  } finally {
-    rmSync(unfinished, { force: true });
-  }
-  removeUnused(join(path, ".."));
-}
-
-function removeUnused(directory: string): void {
-  for (const name of readdirSync(directory)) {
-    const path = join(directory, name);
-    const modifiedMs = statSync(path, { throwIfNoEntry: false })?.mtimeMs;
-    if (modifiedMs !== undefined && Date.now() - modifiedMs > CACHE_KEEP_MS) rmSync(path, { force: true });
-  }
-}
-
-function digest(bytes: Buffer): string {
-  return createHash("sha256").update(bytes).digest("hex").slice(0, 16);
 }

@@ -8,6 +8,7 @@ import { type ChildProcess, spawn } from "node:child_process";
 import type { Socket } from "node:net";
 import { LabError } from "./errors.js";
 import { findProgram } from "./programs.js";
+import { mendedModuleFolder } from "./qemu-module.js";
 
 const PROGRAM = "qemu-system-x86_64";
 
@@ -92,10 +93,12 @@ export function startMachine(spec: MachineSpec): Machine {
   // The kernel ends QEMU when this process ends, however that comes about.
   const setpriv = findProgram("setpriv");
   if (setpriv !== undefined) command.unshift(setpriv, "--pdeathsig", "KILL", "--");
+  const modules = mendedModuleFolder();
   const child = spawn(command[0]!, command.slice(1), {
     stdio: ["ignore", "ignore", "pipe", ...CHANNELS.map(() => "pipe" as const)],
     // Its own process group: Ctrl-C on the terminal is for this process to answer.
     detached: true,
+    env: modules === undefined ? process.env : { ...process.env, QEMU_MODULE_DIR: modules },
   });
   let stderr = "";
   child.stdio[2]?.on("data", (chunk: Buffer) => {
