@@ -7,7 +7,8 @@ import { BootError } from "../boot/errors.js";
 import { type Firmware, type FlashContents, flashBase, ROM_END, romFault } from "../machine/firmware-rom.js";
 import { firmwareContents } from "../machine/fw-cfg-contents.js";
 import type { BootSource } from "../machine/machine.js";
-import type { MachineSpec } from "../machine/spec.js";
+import { ECAM_BASE } from "../machine/memory-map.js";
+import { formatSize, type MachineSpec } from "../machine/spec.js";
 import { CliError, whyNot } from "./errors.js";
 
 /** Where distributions put it. */
@@ -26,6 +27,7 @@ const LOWEST_FLASH = ROM_END - 8 * 2 ** 20;
 
 interface FirmwareFiles {
   readonly rom: string;
+  readonly chipset?: Firmware["chipset"];
   /** What a new file of variables is a copy of. */
   readonly variables?: string;
 }
@@ -36,13 +38,15 @@ export function firmware(
   spec: MachineSpec,
   source: BootSource,
 ): Firmware {
-  const { rom, variables } = filesOf(option);
+  const { rom, variables, chipset } = filesOf(option);
   const bytes = readRom(option, rom);
   const fault = romFault(bytes.length);
   if (fault !== undefined) throw new CliError(`--firmware ${option}: ${fault}`);
   checkHandover(option, spec, source);
+  if (chipset !== undefined && spec.memoryBytes > ECAM_BASE)
+    throw new CliError(`--firmware ${option}: has room for ${formatSize(ECAM_BASE)} of memory at most`);
   const template = variables === undefined ? undefined : readRom(option, variables);
-  const found = { name: option, bytes, variables: flashContents(file, template) };
+  const found = { name: option, bytes, chipset, variables: flashContents(file, template) };
   if (flashBase(found) >= LOWEST_FLASH) return found;
   throw new CliError(`--firmware-vars ${file}: with its firmware more than 8 MiB`);
 }
@@ -50,7 +54,7 @@ export function firmware(
 function filesOf(option: string): FirmwareFiles {
   if (option === "rom") return { rom: romPath() };
   if (option === "seabios") return { rom: seabiosPath() };
-  if (option === "ovmf") return ovmfFiles();
+  if (option === "ovmf") return { ...ovmfFiles(), chipset: "q35" };
   return { rom: option };
 }
 
@@ -74,7 +78,9 @@ export function seabiosPath(paths: readonly string[] = SEABIOS_PATHS): string {
 }
 
 /** Throws CliError when none of `candidates` is there. */
-export function ovmfFiles(candidates: readonly Required<FirmwareFiles>[] = OVMF_FILES): FirmwareFiles {
+export function ovmfFiles(
+  candidates: readonly { readonly rom: string; readonly variables: string }[] = OVMF_FILES,
+): FirmwareFiles {
   const found = candidates.find(({ rom, variables }) => isFile(rom) && isFile(variables));
   if (found === undefined)
     throw new CliError("--firmware ovmf: it is not installed; the package is named ovmf (Debian) or edk2-ovmf");

@@ -82,7 +82,11 @@ export function planRun(options: RunOptions, maxCpus: number, virtio: readonly V
   };
   const rom = firmwareOf(options, spec, source);
   return {
-    spec: { ...spec, flash: rom?.variables && { base: flashBase(rom), sizeBytes: rom.variables.bytes.length } },
+    spec: {
+      ...spec,
+      chipset: rom?.chipset,
+      flash: rom?.variables && { base: flashBase(rom), sizeBytes: rom.variables.bytes.length },
+    },
     source: { ...source, firmware: rom },
     kernel: options.kernel ?? "embedded guest",
     serial: sink("--serial", options.serial, ["stdio", "file", "pty", "null"]),

@@ -1,11 +1,13 @@
 /** Firmware in a ROM, and its variables in flash: where a PC has them, and which files can be one. */
-import { PAGE_BYTES } from "./spec.js";
+import { type MachineSpec, PAGE_BYTES } from "./spec.js";
 
 export interface Firmware {
   /** As people call it: a word or a path. */
   readonly name: string;
   /** Checked by `romFault`. */
   readonly bytes: Uint8Array;
+  /** What it has to find on the PCI bus to know where it is. */
+  readonly chipset?: MachineSpec["chipset"];
   /** What the flash chip below the ROM holds, where firmware keeps its variables. */
   readonly variables?: FlashContents;
 }

@@ -14,6 +14,8 @@ export const MAX_REGION_BYTES = 2 * GIB;
 
 /** Register windows of virtio devices, 4 KiB each. */
 export const VIRTIO_MMIO_BASE = 0xfe80_0000;
+/** PCI's configuration space in memory: where OVMF puts it. It does not move. */
+export const ECAM_BASE = 0xb000_0000;
 export const IOAPIC_BASE = 0xfec0_0000;
 export const LAPIC_BASE = 0xfee0_0000;
 

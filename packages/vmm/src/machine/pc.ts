@@ -12,13 +12,14 @@ import { fwCfg } from "../devices/fw-cfg/fw-cfg.js";
 import { i8042 } from "../devices/i8042/i8042.js";
 import { ioapic } from "../devices/ioapic/ioapic.js";
 import { testdevFlush, testdevIrq, testdevLatch, testdevMemory } from "../devices/pc-testdev/pc-testdev.js";
+import { ECAM_BYTES, ECAM_OFFSET, pciHost } from "../devices/pci-host/pci-host.js";
 import { pit8254 } from "../devices/pit-8254/pit-8254.js";
 import { pvpanic } from "../devices/pvpanic/pvpanic.js";
 import { RST_CNT, resetControl } from "../devices/reset-control/reset-control.js";
 import { rtcCmos } from "../devices/rtc-cmos/rtc-cmos.js";
 import { serial16550 } from "../devices/serial-16550/serial-16550.js";
 import { MMIO_SIZE_BYTES, virtioMmio } from "../virtio/transport-mmio.js";
-import { IOAPIC_BASE, LAPIC_BASE } from "./memory-map.js";
+import { ECAM_BASE, IOAPIC_BASE, LAPIC_BASE } from "./memory-map.js";
 import type { FlashSpec, MachineSpec } from "./spec.js";
 import { placeVirtio } from "./virtio.js";
 
@@ -65,7 +66,12 @@ const pio = (base: number, sizeBytes: number, deviceOffset = 0): PlacedWindow =>
   sizeBytes,
   deviceOffset,
 });
-const mmio = (base: number, sizeBytes: number): PlacedWindow => ({ bus: "mmio", base, sizeBytes });
+const mmio = (base: number, sizeBytes: number, deviceOffset = 0): PlacedWindow => ({
+  bus: "mmio",
+  base,
+  sizeBytes,
+  deviceOffset,
+});
 
 /** Within the exerciser: writes that KVM collects without an exit, and writes that become an eventfd's count. */
 export const EXERCISER_COALESCED = EXERCISER_BASE + EXERCISER_REGISTER.COALESCED;
@@ -78,7 +84,7 @@ export function placeDevices(spec: MachineSpec): Placement[] {
     { definition: rtcCmos, windows: [pio(PORT.RTC, 2)], irq: IRQ.RTC },
     { definition: i8042, windows: [pio(PORT.KEYBOARD, 1, 0), pio(PORT.KEYBOARD_COMMAND, 1, 4)], irq: IRQ.KEYBOARD },
     { definition: acpiPm, windows: [pio(PORT.PM, 12)], irq: IRQ.SCI },
-    { definition: resetControl, windows: [pio(PORT.RESET, 1)] },
+    spec.chipset === undefined ? { definition: resetControl, windows: [pio(PORT.RESET, 1)] } : pciHostPlacement,
     { definition: fwCfg, windows: [pio(0x510, 2), pio(0x514, 8, 4)] },
     { definition: pvpanic, windows: [pio(PORT.PVPANIC, 1)] },
     { definition: debugConsole, windows: [pio(0x402, 1)], output: "debug" },
@@ -119,6 +125,11 @@ export function describePc(spec: MachineSpec): AcpiMachine {
     })),
   };
 }
+
+const pciHostPlacement: Placement = {
+  definition: pciHost,
+  windows: [pio(0xcf8, 8), mmio(ECAM_BASE, ECAM_BYTES, ECAM_OFFSET)],
+};
 
 const flashPlacement = ({ base, sizeBytes }: FlashSpec): Placement => ({
   definition: flash(sizeBytes),

@@ -18,6 +18,8 @@ export interface MachineSpec {
   readonly virtio?: readonly VirtioSpec[];
   /** The format of their queues: `packed` is offered, and drivers choose. `split` when left out. */
   readonly virtioRings?: "split" | "packed";
+  /** The host bridge and ISA bridge of a chipset, as firmware wants to find one. */
+  readonly chipset?: "q35";
   /** The chip in which firmware keeps its variables. */
   readonly flash?: FlashSpec;
   /** pc-testdev, the debug exit and the exerciser: what test guests talk to. */

@@ -1,5 +1,5 @@
 import { u8 } from "../../state/struct.js";
-import { defineDevice } from "../device.js";
+import { type DevicePort, defineDevice } from "../device.js";
 
 /** Bits of the reset control register (Intel ICH9 datasheet, section 13.7.5, RST_CNT). */
 export const RST_CNT = { SYS_RST: 0x02, RST_CPU: 0x04, FULL_RST: 0x08 } as const;
@@ -17,8 +17,13 @@ export const resetControl = defineDevice({
   },
   read: (state) => state.control,
   write(state, _offset, _sizeBytes, value, port) {
-    const rises = (value & ~state.control & RST_CNT.RST_CPU) !== 0;
-    state.control = value & (RST_CNT.SYS_RST | RST_CNT.RST_CPU | RST_CNT.FULL_RST);
-    if (rises) port.request("reset");
+    state.control = writeResetControl(state.control, value, port);
   },
 });
+
+/** The register after a write of `value`, which may have asked for a reset. */
+export function writeResetControl(before: number, value: number, port: DevicePort): number {
+  const rises = (value & ~before & RST_CNT.RST_CPU) !== 0;
+  if (rises) port.request("reset");
+  return value & (RST_CNT.SYS_RST | RST_CNT.RST_CPU | RST_CNT.FULL_RST);
+}
