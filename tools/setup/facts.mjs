@@ -31,6 +31,7 @@ export function gatherFacts() {
     },
     labKernel: labKernels().length > 0,
     cloudKernel: cloudKernels().length > 0,
+    ovmf: ovmfImages().length > 0,
     kvm: kvmFacts(),
   };
 }
@@ -62,6 +63,10 @@ function isExecutable(path) {
 /** Versions of Debian's cloud kernel in /boot, which the lab boots as a guest. */
 export function cloudKernels() {
   return list("/boot").filter((name) => /^vmlinuz-.*-cloud-/.test(name));
+}
+
+export function ovmfImages() {
+  return list("/usr/share/OVMF").filter((name) => /^OVMF_CODE.*\.fd$/.test(name));
 }
 
 /** Versions in /boot whose modules include 9p and kvm-amd, by modules.dep and modules.builtin: the lab takes one of them. */

@@ -26,6 +26,7 @@
  * @property {{ c: boolean, cxx: boolean, make: boolean, python3: boolean, qemu: boolean, qemuImg: boolean, iasl: boolean, ip: boolean, passt: boolean, busybox: boolean, perf: boolean, xz: boolean }} programs
  * @property {boolean} labKernel A kernel in /boot with the modules the lab needs.
  * @property {boolean} cloudKernel Debian's cloud kernel in /boot, as a guest.
+ * @property {boolean} ovmf OVMF where Debian's package has it.
  * @property {KvmFacts} kvm
  *
  * @typedef {object} KvmFacts
@@ -209,6 +210,7 @@ function labFindings(facts) {
     const packages = ["linux-image-cloud-amd64"];
     list.push(missing(facts, "cloud-kernel", "there is no cloud kernel to boot as a guest", packages, "lab"));
   }
+  if (!facts.ovmf) list.push(missing(facts, "ovmf", "there is no OVMF to start a guest with", ["ovmf"], "lab"));
   if (!programs.busybox)
     list.push(missing(facts, "lab-busybox", "the lab misses a static busybox", ["busybox-static"], "lab"));
   if (!programs.xz)

@@ -30,6 +30,7 @@ const good = {
   },
   labKernel: true,
   cloudKernel: true,
+  ovmf: true,
   kvm: { device: "usable", error: "", group: "kvm", groupMayOpen: true, userInGroup: true, cpu: "svm" },
 };
 
@@ -144,9 +145,10 @@ describe("each thing that is missing gets one line, with the command that mends 
       }),
       labKernel: false,
       cloudKernel: false,
+      ovmf: false,
     };
     const list = findings({ ...good, ...nothing });
-    expect(list.map(({ severity }) => severity)).toEqual(new Array(10).fill("lab"));
+    expect(list.map(({ severity }) => severity)).toEqual(new Array(11).fill("lab"));
     const packages = list.flatMap((finding) => finding.packages);
     expect(packages).toEqual([
       "qemu-system-x86",
@@ -156,6 +158,7 @@ describe("each thing that is missing gets one line, with the command that mends 
       "passt",
       "linux-image-amd64",
       "linux-image-cloud-amd64",
+      "ovmf",
       "busybox-static",
       "xz-utils",
       "linux-perf",
@@ -168,6 +171,7 @@ describe("each thing that is missing gets one line, with the command that mends 
       "iproute2",
       "passt",
       "linux-image-generic",
+      "ovmf",
       "busybox-static",
       "xz-utils",
       "linux-tools-generic",
@@ -180,6 +184,7 @@ describe("each thing that is missing gets one line, with the command that mends 
       nodeHeaders: false,
       labKernel: false,
       cloudKernel: false,
+      ovmf: false,
       ...withPrograms({
         c: false,
         make: false,
@@ -196,7 +201,7 @@ describe("each thing that is missing gets one line, with the command that mends 
       ...withKvm({ device: "absent" }),
     };
     const lines = linesFor(worst);
-    expect(lines.length).toBe(16);
+    expect(lines.length).toBe(17);
     for (const line of lines) expect(line).not.toContain("\n");
   });
 });

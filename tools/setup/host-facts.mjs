@@ -4,7 +4,7 @@
  */
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { release } from "node:os";
-import { cloudKernels, findProgram, labKernels, openError } from "./facts.mjs";
+import { cloudKernels, findProgram, labKernels, openError, ovmfImages } from "./facts.mjs";
 
 /** @param {() => unknown} look */
 function orNull(look) {
@@ -46,6 +46,7 @@ const facts = {
   compiler: orNull(() => identity("gcc")),
   labKernels: orNull(labKernels),
   cloudKernels: orNull(cloudKernels),
+  ovmf: orNull(ovmfImages),
 };
 
 process.stdout.write(`${JSON.stringify(facts)}\n`);

@@ -83,6 +83,13 @@ export const SUITE: readonly SuiteEntry[] = [
     needsPrograms: ["busybox", "mkfs.ext4"],
   },
   {
+    name: "OVMF reaches its shell, and keeps a variable from one machine to the next",
+    command: ["node", "tools/lab/suite/ovmf.mjs"],
+    timeoutMs: 5 * MINUTE_MS,
+    cpus: 1,
+    needsFiles: ["tools/lab/suite/ovmf.mjs", "packages/vmm/dist/cli.js"],
+  },
+  {
     name: "Linux is on the network, over a tap and over passt with a forwarded port",
     command: ["node", "tools/lab/suite/linux-net.mjs"],
     timeoutMs: 10 * MINUTE_MS,
