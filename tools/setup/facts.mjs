@@ -23,6 +23,7 @@ export function gatherFacts() {
       qemu: hasProgram("qemu-system-x86_64"),
       qemuImg: hasProgram("qemu-img"),
       iasl: hasProgram("iasl"),
+      dmidecode: hasProgram("dmidecode"),
       ip: hasProgram("ip"),
       passt: hasProgram("passt"),
       busybox: hasStaticBusybox(),

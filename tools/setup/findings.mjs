@@ -23,7 +23,7 @@
  * @property {string} user
  * @property {boolean} hasApt
  * @property {string} distribution ID of /etc/os-release.
- * @property {{ c: boolean, cxx: boolean, make: boolean, python3: boolean, qemu: boolean, qemuImg: boolean, iasl: boolean, ip: boolean, passt: boolean, busybox: boolean, perf: boolean, xz: boolean }} programs
+ * @property {{ c: boolean, cxx: boolean, make: boolean, python3: boolean, qemu: boolean, qemuImg: boolean, iasl: boolean, dmidecode: boolean, ip: boolean, passt: boolean, busybox: boolean, perf: boolean, xz: boolean }} programs
  * @property {boolean} labKernel A kernel in /boot with the modules the lab needs.
  * @property {boolean} cloudKernel Debian's cloud kernel in /boot, as a guest.
  * @property {boolean} ovmf OVMF where Debian's package has it.
@@ -197,6 +197,9 @@ function labFindings(facts) {
   }
   if (!programs.iasl) {
     list.push(missing(facts, "iasl", "there is no iasl to read ACPI tables with", ["acpica-tools"], "lab"));
+  }
+  if (!programs.dmidecode) {
+    list.push(missing(facts, "dmidecode", "there is no dmidecode to read SMBIOS tables with", ["dmidecode"], "lab"));
   }
   if (!programs.ip) list.push(missing(facts, "ip", "there is no ip to set up taps with", ["iproute2"], "lab"));
   if (!programs.passt) {

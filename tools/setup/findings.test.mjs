@@ -22,6 +22,7 @@ const good = {
     qemu: true,
     qemuImg: true,
     iasl: true,
+    dmidecode: true,
     ip: true,
     passt: true,
     busybox: true,
@@ -137,6 +138,7 @@ describe("each thing that is missing gets one line, with the command that mends 
         qemu: false,
         qemuImg: false,
         iasl: false,
+        dmidecode: false,
         ip: false,
         passt: false,
         busybox: false,
@@ -148,12 +150,13 @@ describe("each thing that is missing gets one line, with the command that mends 
       ovmf: false,
     };
     const list = findings({ ...good, ...nothing });
-    expect(list.map(({ severity }) => severity)).toEqual(new Array(11).fill("lab"));
+    expect(list.map(({ severity }) => severity)).toEqual(new Array(12).fill("lab"));
     const packages = list.flatMap((finding) => finding.packages);
     expect(packages).toEqual([
       "qemu-system-x86",
       "qemu-utils",
       "acpica-tools",
+      "dmidecode",
       "iproute2",
       "passt",
       "linux-image-amd64",
@@ -168,6 +171,7 @@ describe("each thing that is missing gets one line, with the command that mends 
       "qemu-system-x86",
       "qemu-utils",
       "acpica-tools",
+      "dmidecode",
       "iproute2",
       "passt",
       "linux-image-generic",
@@ -192,6 +196,7 @@ describe("each thing that is missing gets one line, with the command that mends 
         qemu: false,
         qemuImg: false,
         iasl: false,
+        dmidecode: false,
         ip: false,
         passt: false,
         busybox: false,
@@ -201,7 +206,7 @@ describe("each thing that is missing gets one line, with the command that mends 
       ...withKvm({ device: "absent" }),
     };
     const lines = linesFor(worst);
-    expect(lines.length).toBe(17);
+    expect(lines.length).toBe(18);
     for (const line of lines) expect(line).not.toContain("\n");
   });
 });

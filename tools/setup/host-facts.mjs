@@ -40,6 +40,7 @@ const facts = {
   qemu: orNull(() => identity("qemu-system-x86_64")),
   qemuImg: orNull(() => identity("qemu-img")),
   iasl: orNull(() => identity("iasl")),
+  dmidecode: orNull(() => identity("dmidecode")),
   passt: orNull(() => identity("passt")),
   perf: orNull(() => identity("perf")),
   busybox: orNull(() => identity("busybox")),

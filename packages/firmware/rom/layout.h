@@ -13,6 +13,13 @@
 #define WORK_BASE 0x1000
 #define WORK_END 0x8000
 
+/* Where the option ROM's code runs, and the memory map that it has from the BIOS. */
+#define OPTION_BASE 0x60000
+#define OPTION_END 0x68000
+#define BIOS_MAP_BASE 0x68000
+#define BIOS_MAP_ENTRIES 64
+#define BIOS_MAP_ENTRY_BYTES 20
+
 /* The command line, and the most bytes it may have. */
 #define COMMAND_LINE_AT 0x20000
 #define COMMAND_LINE_BYTES 0x10000

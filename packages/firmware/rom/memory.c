@@ -57,6 +57,14 @@ void memory_start(void)
 	ebda_next = EBDA_BASE + 16;
 }
 
+void memory_start_after_bios(const struct range *ranges, u32 count)
+{
+	memcpy(given.ranges, ranges, count * sizeof(struct range));
+	given.count = count;
+	kept_count = 0;
+	tables_start = tables_end = 0;
+}
+
 static bool8 is_ram(u64 start, u64 end)
 {
 	for (u32 i = 0; i < given.count; i++) {
@@ -74,7 +82,8 @@ void memory_keep(u32 start, u32 size)
 
 	if (!size)
 		return;
-	if (end > FOUR_GIB || start < WORK_END || (start < ONE_MIB && end > EBDA_BASE) || !is_ram(start, end))
+	if (end > FOUR_GIB || start < WORK_END || (start < ONE_MIB && end > EBDA_BASE) || !is_ram(start, end) ||
+	    (start < address_of(image_end) && end > address_of(image_start)))
 		fail("the kernel, or what goes with it, does not fit into memory");
 	if (kept_count == COUNT(kept))
 		fail("the kernel has too many parts");

@@ -23,8 +23,12 @@ struct memory_map {
 	struct range ranges[MAX_RANGES];
 };
 
-/* Reads etc/e820. */
+/* Reads etc/e820, and makes room for tables. */
 void memory_start(void);
+/* Takes the map that a BIOS gives, in which it has already made room for everything. */
+void memory_start_after_bios(const struct range *ranges, u32 count);
+/* The code that runs: a kernel must not come to be there. From the linker script. */
+extern u8 image_start[], image_end[];
 /* A kernel or something that goes with it will be here: tables must not. Fails when it is not all RAM below 4 GiB. */
 void memory_keep(u32 start, u32 size);
 /* RAM below 4 GiB, as high as possible, for tables that an operating system can reclaim. */

@@ -3,9 +3,7 @@
  * vol 3, 9.1.4); protected mode is five instructions away (9.9.1).
  */
 #include "layout.h"
-
-/* Caches on, protected mode, no paging. */
-#define CR0_PE_ET 0x11
+#include "protected-mode.h"
 
 /* An address in the ROM as real mode has it. */
 #define REAL(label) (RESET_BASE - ROM_BASE + label - reset_section)
@@ -25,11 +23,7 @@ real_mode:
 	ljmpl $CODE_SELECTOR, $protected_mode
 
 	.balign 8
-/* Flat code and data (SDM vol 3, 3.4.5), marked as accessed: the CPU must have nothing to write here. */
-gdt:	.quad 0
-	.quad 0
-	.quad 0x00cf9b000000ffff
-	.quad 0x00cf93000000ffff
+gdt:	FLAT_DESCRIPTORS
 gdt_end:
 gdt_pointer:
 	.word gdt_end - gdt - 1
@@ -42,34 +36,10 @@ gdt_pointer:
 	.text
 	.code32
 protected_mode:
-	movl $DATA_SELECTOR, %eax
-	movl %eax, %ds
-	movl %eax, %es
-	movl %eax, %ss
-	movl %eax, %fs
-	movl %eax, %gs
-	movl $WORK_END, %esp
+	FLAT_SEGMENTS_AND_STACK
 	/* rom_main(the time stamp counter at reset) */
 	pushl %edi
 	pushl %esi
 	call rom_main
-
-/* What a kernel is given in registers; see boot/boot.h. */
-	.globl enter_kernel
-enter_kernel:
-	movl 4(%esp), %edx
-	movl (%edx), %ecx
-	movl 4(%edx), %eax
-	movl 8(%edx), %ebx
-	movl 12(%edx), %esi
-	xorl %edi, %edi
-	xorl %ebp, %ebp
-	jmp *%ecx
-
-	.globl halt
-halt:
-	cli
-1:	hlt
-	jmp 1b
 
 	.section .note.GNU-stack, "", @progbits

@@ -11,7 +11,7 @@ void log_end(void);
 
 /* Says what is wrong and stops this CPU for good. */
 void __attribute__((noreturn)) fail(const char *why);
-/* Of reset.S. */
+/* Of enter.S. */
 void __attribute__((noreturn)) halt(void);
 
 u32 text_length(const char *text);

@@ -10,7 +10,9 @@ export interface Area {
 /** ACPI's tables. A guest finds the root pointer anywhere from 0xe0000 to 1 MiB (ACPI 6.5, section 5.2.5.1). */
 export const ACPI_AREA: Area = { start: 0xe_0000, end: 0xf_0000 };
 /** The MP table, whose pointer is looked for from here to 1 MiB (MultiProcessor Specification 1.4, section 4). */
-export const MP_TABLE_AREA: Area = { start: 0xf_0000, end: 0x10_0000 };
+export const MP_TABLE_AREA: Area = { start: 0xf_0000, end: 0xf_f000 };
+/** SMBIOS's entry point, looked for from 0xf0000 on, and its structures (SMBIOS 3.6, section 5.2). */
+export const SMBIOS_AREA: Area = { start: 0xf_f000, end: 0x10_0000 };
 
 /** Bytes for guest memory. */
 export interface Segment {

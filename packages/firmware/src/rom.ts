@@ -7,3 +7,11 @@ import { packageFile } from "./package-file.js";
 export function romPath(): string {
   return packageFile("rom.bin");
 }
+
+/**
+ * Path of the option ROM, by which a BIOS boots what fw_cfg gives to firmware: the same code, which begins when the BIOS calls its
+ * bootstrap entry vector (BIOS Boot Specification 1.01).
+ */
+export function optionRomPath(): string {
+  return packageFile("option-rom.bin");
+}

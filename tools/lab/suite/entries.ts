@@ -58,7 +58,7 @@ export const SUITE: readonly SuiteEntry[] = [
     needsPrograms: ["perf"],
   },
   {
-    name: "Linux boots as a bzImage, as a vmlinux and by our ROM, and leaves by power button, reset and power-off",
+    name: "Linux boots as a bzImage, as a vmlinux, by our ROM and by SeaBIOS, and leaves by power button, reset and power-off",
     command: ["node", "tools/lab/suite/linux-boots.mjs"],
     timeoutMs: 10 * MINUTE_MS,
     cpus: 1,

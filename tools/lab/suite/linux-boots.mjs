@@ -1,6 +1,7 @@
 /**
  * Debian's Linux as a guest, to /init and back. Once as a bzImage with two CPUs, which is asked by its power button to
- * switch off; once as a vmlinux with the split irqchip, which restarts the machine; once as a bzImage that our ROM starts.
+ * switch off; once as a vmlinux with the split irqchip, which restarts the machine; once as a bzImage that our ROM starts, and
+ * once as one that SeaBIOS starts.
  * What the guest says it found is compared with what it was given. Exit status: 0 when all is as it should be.
  */
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -26,6 +27,7 @@ fact acpi-faults "$(dmesg | grep -cE 'ACPI (BIOS )?(Error|Warning|Exception)|Fir
 fact sci "$(awk '$1 == "9:" {print $NF}' /proc/interrupts)"
 fact serial "$(awk '$1 == "4:" {print $NF}' /proc/interrupts)"
 fact rtc "$(cat /sys/class/rtc/rtc0/name | cut -d' ' -f1)"
+fact product "$(cat /sys/class/dmi/id/product_name)"
 fact oops "$(dmesg | grep -E 'WARNING: CPU|BUG:|Oops' | grep -v fpu__init_system_xstate | tr '\\n' '|')"
 ${andThen}
 `;
@@ -37,6 +39,7 @@ const EXPECTED = {
   sci: "acpi",
   serial: "ttyS0",
   rtc: "rtc_cmos",
+  product: "tools-kvm PC",
   oops: "",
 };
 
@@ -102,16 +105,20 @@ async function restarted(folder, kernel) {
   return faults;
 }
 
-/** The bzImage by its 32-bit entry, with the tables where the ROM has put them. */
-async function startedByTheRom(folder, kernel) {
-  const initramfs = join(folder, "rom.cpio");
+/** The bzImage by its 32-bit entry, with the tables where firmware has put them. */
+async function startedBy(firmware, cpus, folder, kernel) {
+  const initramfs = join(folder, `${firmware}.cpio`);
   writeFileSync(initramfs, buildInitramfs({ script: script("poweroff -f") }));
-  const rom = ["--firmware", "rom", "--debug-console", "stderr", "--cpus", "2"];
-  const guest = boot("rom", kernel, initramfs, ...rom);
+  const guest = boot(
+    firmware,
+    kernel,
+    initramfs,
+    ...["--firmware", firmware, "--debug-console", "stderr", "--cpus", cpus],
+  );
   const status = await guest.done;
-  const faults = compare("rom", guest.out.text, { cpus: "2", "acpi-cpus": "2" });
-  if (status !== 0 || !guest.out.errors.startsWith("rom: Linux kernel entered")) {
-    faults.push(`rom: ended with ${status}: ${guest.out.errors}${guest.out.text.slice(-500)}`);
+  const faults = compare(firmware, guest.out.text, { cpus, "acpi-cpus": cpus });
+  if (status !== 0 || !/^rom: Linux kernel entered/m.test(guest.out.errors)) {
+    faults.push(`${firmware}: ended with ${status}: ${guest.out.errors}${guest.out.text.slice(-500)}`);
   }
   return faults;
 }
@@ -135,7 +142,8 @@ try {
     ...(await switchedOffByPowerButton(folder, path, modulesDirectory)),
     ...(await restarted(folder, path)),
     ...(await panicked(folder, path, modulesDirectory)),
-    ...(await startedByTheRom(folder, path)),
+    ...(await startedBy("rom", "2", folder, path)),
+    ...(await startedBy("seabios", "1", folder, path)),
   ];
   for (const fault of faults) console.log(`FAULT: ${fault}`);
   process.exitCode = faults.length === 0 ? 0 : 1;

@@ -6,7 +6,7 @@
 
 #include "types.h"
 
-/* What a kernel finds in registers; the offsets are known to reset.S. */
+/* What a kernel finds in registers; the offsets are known to enter.S. */
 struct entry {
 	u32 eip;
 	u32 eax;
@@ -41,4 +41,14 @@ void load_command_line(void);
 /* Puts the initial ramdisk at the address that fw_cfg gives. */
 void load_initrd(void);
 
+/* When this code began to run, as the log calls it; and what is to be done once it is known where the kernel will be. */
+struct beginning {
+	const char *name;
+	u64 tsc;
+	void (*place_tables)(void);
+};
+
+/* To be called when it is known what memory there is. */
+void __attribute__((noreturn)) boot_kernel(const struct beginning *beginning);
+/* Of enter.S. */
 void __attribute__((noreturn)) enter_kernel(const struct entry *entry);

@@ -24,6 +24,8 @@ export type KernelItem = readonly [key: number, bytes: Uint8Array];
 
 /** Memory that firmware works in until the kernel runs, below everything that a loader places. */
 const FIRMWARE_WORK: E820Entry = { addr: 0, size: 0x8000, type: E820.RESERVED };
+/** What a BIOS keeps for itself at the end of RAM below 4 GiB, tables included; where ours puts tables too. */
+const FIRMWARE_KEEPS_BYTES = 512 * 1024;
 /** Firmware recognises a kernel by this much of its file. */
 const SETUP_BYTES = 8192;
 /** Where our ROM puts it there is room for this many, the terminating zero included. */
@@ -131,7 +133,7 @@ function sized(sizeKey: number, dataKey: number, bytes: Uint8Array): KernelItem[
   ];
 }
 
-/** As high as possible, out of the way of whatever the kernel does around itself. */
+/** As high as firmware lets it be, out of the way of whatever the kernel does around itself. */
 function initrdItems({ image, modules, memoryMap, memoryBytes }: HandoverOptions): KernelItem[] {
   if (modules.length > 1 && image.linux === undefined) {
     throw new BootError(`${image.path}: firmware passes one module on to a PVH kernel, not ${modules.length}`);
@@ -140,6 +142,7 @@ function initrdItems({ image, modules, memoryMap, memoryBytes }: HandoverOptions
   if (initrd === undefined || initrd.bytes.length === 0) return [];
   const free = new FreeMemory([FIRMWARE_WORK, ...memoryMap]);
   for (const { gpa, memorySizeBytes } of image.segments) free.take(gpa, Math.max(memorySizeBytes, roomOf(image)));
+  free.takeHighest(FIRMWARE_KEEPS_BYTES, PAGE_BYTES, 2 ** 32);
   const gpa = free.takeHighest(initrd.bytes.length, PAGE_BYTES, (image.linux?.initrdAddrMax ?? 2 ** 32 - 1) + 1);
   if (gpa === undefined) {
     const sizes = `${formatSize(initrd.bytes.length)} in ${formatSize(memoryBytes)}`;

@@ -11,8 +11,8 @@ import { ECAM_BASE } from "../machine/memory-map.js";
 import { formatSize, type MachineSpec } from "../machine/spec.js";
 import { CliError, whyNot } from "./errors.js";
 
-/** Where distributions put it. */
-const SEABIOS_PATHS = ["/usr/share/seabios/bios.bin", "/usr/share/qemu/bios.bin"];
+/** Where distributions put it: Debian, Fedora, Arch. The one of 256 KiB: the smaller one knows no virtio-mmio. */
+const SEABIOS_PATHS = ["/usr/share/seabios/bios-256k.bin", "/usr/share/qemu/bios-256k.bin"];
 
 /** The ROM and what its variables are to begin with, by distribution: Debian, Fedora, Arch, openSUSE. */
 const OVMF_FILES = [

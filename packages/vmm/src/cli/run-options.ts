@@ -77,6 +77,7 @@ export function planRun(options: RunOptions, maxCpus: number, virtio: readonly V
   const image = kernelImage(options.kernel ?? embeddedGuestPath());
   const source = {
     image,
+    isFallback: options.kernel === undefined,
     commandLine: options.append ?? (image.linux === undefined ? "" : LINUX_COMMAND_LINE),
     modules: options.initrd.map((path) => ({ bytes: readFile("--initrd", path), commandLine: basename(path) })),
   };

@@ -2,8 +2,9 @@
  * What firmware leaves in memory for an operating system: the one place where tables are written, and where the ACPI
  * root pointer that boot protocols hand over comes from.
  */
-import { buildAcpiTables, buildMpTable } from "@tools-kvm/firmware";
+import { buildAcpiTables, buildMpTable, buildSmbios } from "@tools-kvm/firmware";
 import type { GuestRam } from "./guest-ram.js";
+import { ramRegions } from "./memory-map.js";
 import { describePc } from "./pc.js";
 import type { MachineSpec } from "./spec.js";
 
@@ -19,11 +20,12 @@ export interface FirmwareTables {
   readonly rsdp: number;
 }
 
-/** ACPI's tables, and an MP table for kernels that know no ACPI. They lie in what the memory map calls reserved. */
+/** ACPI's tables, an MP table for kernels that know no ACPI, and SMBIOS. They lie in what the memory map calls reserved. */
 export function firmwareTables(spec: MachineSpec): FirmwareTables {
   const machine = describePc(spec);
   const acpi = buildAcpiTables(machine);
-  return { segments: [...acpi.segments, ...buildMpTable(machine).segments], rsdp: acpi.rsdp };
+  const smbios = buildSmbios({ cpus: spec.cpus, ram: ramRegions(spec.memoryBytes) });
+  return { segments: [...acpi.segments, ...buildMpTable(machine).segments, ...smbios.segments], rsdp: acpi.rsdp };
 }
 
 /** Writes them into RAM. At each boot: the guest before may have overwritten them. */

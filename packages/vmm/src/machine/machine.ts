@@ -37,6 +37,8 @@ export interface BootSource {
   readonly image: KernelImage;
   readonly commandLine: string;
   readonly modules: readonly { bytes: Uint8Array; commandLine: string }[];
+  /** Nobody has asked for this kernel: firmware boots a disk rather than it. */
+  readonly isFallback?: boolean;
   /** Loads the kernel in the machine's place; without it the kernel is entered at once. */
   readonly firmware?: Firmware;
 }
