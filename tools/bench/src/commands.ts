@@ -24,11 +24,11 @@ export function qemuRun(machine: string, ...options: readonly string[]): string[
   ];
 }
 
-/** QEMU's default machine, whose firmware starts `kernel`: SeaBIOS unless `-bios` is among the options. */
-export function qemuFirmware(kernel: string, ...options: readonly string[]): string[] {
+/** A machine of QEMU's, whose firmware starts `kernel`: SeaBIOS on `pc`, qboot on `microvm`, unless `-bios` is among the options. */
+export function qemuFirmware(machine: "pc" | "microvm", kernel: string, ...options: readonly string[]): string[] {
   return [
     QEMU,
-    ...["-M", "pc", "-enable-kvm", "-nodefaults", "-no-user-config", "-display", "none", "-m", `${MEMORY_MIB}M`],
+    ...["-M", machine, "-enable-kvm", "-nodefaults", "-no-user-config", "-display", "none", "-m", `${MEMORY_MIB}M`],
     ...["-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-kernel", kernel],
     ...options,
   ];

@@ -1,7 +1,7 @@
 /**
  * From reset to a kernel's first instruction: a multiboot image whose first instruction ends the machine, started by
- * firmware. Our ROM counts the TSC's cycles itself. SeaBIOS does not, so its process is timed, less the process with a ROM
- * whose own first instruction ends the machine.
+ * firmware. Our ROM counts the TSC's cycles itself. SeaBIOS and qboot do not, so their processes are timed, less the process with
+ * a ROM whose own first instruction ends the machine.
  */
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -25,7 +25,7 @@ const MULTIBOOT_HEADER_BYTES = 32;
 
 export const firmware: Bench = {
   name: "firmware",
-  summary: "from reset to a kernel's first instruction: our ROM, and SeaBIOS in QEMU",
+  summary: "from reset to a kernel's first instruction: our ROM, and SeaBIOS and qboot in QEMU",
   runs: { full: 21, quick: 3 },
   cases({ programs }) {
     const files = writeFiles(programs.folder);
@@ -34,15 +34,28 @@ export const firmware: Bench = {
       await programs.run(command, ENDED);
       return cyclesOf(readFileSync(files.log, "latin1")) / cyclesPerMs;
     };
-    const seabios = missingQemu() ?? {
-      name: "SeaBIOS in qemu-system-x86_64 -M pc -enable-kvm",
-      measure: () => less(programs, qemuFirmware(files.kernel), qemuFirmware(files.kernel, "-bios", files.nullRom)),
-    };
+    const peer = (name: string, machine: "pc" | "microvm") =>
+      missingQemu() ?? {
+        name: `${name} in qemu-system-x86_64 -M ${machine} -enable-kvm`,
+        measure: () =>
+          less(
+            programs,
+            qemuFirmware(machine, files.kernel),
+            qemuFirmware(machine, files.kernel, "-bios", files.nullRom),
+          ),
+      };
+    const seabios = peer("SeaBIOS", "pc");
+    const qboot = peer("qboot", "microvm");
     const inVmm = vmmRun("--firmware", "rom", "--kernel", files.kernel, "--debug-console", `file:${files.log}`);
-    const inQemu = qemuFirmware(files.kernel, "-bios", romPath(), ...qemuDebugConsole(files.log));
+    const inQemu = (machine: "pc" | "microvm") =>
+      qemuFirmware(machine, files.kernel, "-bios", romPath(), ...qemuDebugConsole(files.log));
     const cases: Case[] = [{ name: "our ROM in vmm run", unit: "ms", ours: () => ours(inVmm), peer: seabios }];
     if (missingQemu() !== undefined) return cases;
-    return [...cases, { name: "our ROM in QEMU", unit: "ms", ours: () => ours(inQemu), peer: seabios }];
+    return [
+      ...cases,
+      { name: "our ROM in QEMU's pc", unit: "ms", ours: () => ours(inQemu("pc")), peer: seabios },
+      { name: "our ROM in QEMU's microvm", unit: "ms", ours: () => ours(inQemu("microvm")), peer: qboot },
+    ];
   },
 };
 
