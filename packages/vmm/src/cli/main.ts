@@ -3,6 +3,7 @@ import "./early.js";
 import { availableParallelism } from "node:os";
 import { Command, CommanderError, Option } from "commander";
 import { CliError, EXIT } from "./errors.js";
+import type { RunOptions } from "./run-options.js";
 
 /** An option whose values come as a list, empty without it. */
 function repeatable(flags: string, description: string): Option {
@@ -11,32 +12,9 @@ function repeatable(flags: string, description: string): Option {
     .default([], "none");
 }
 
-function program(): Command {
-  const vmm = new Command("vmm")
-    .description("A clean and minimal machine for KVM.")
-    .version(__VERSION__, "-V, --version")
-    .helpCommand(false)
-    .showHelpAfterError(false)
-    .exitOverride()
-    .configureOutput({ outputError: (text, write) => write(oneLine(text)) })
-    .addHelpText(
-      "after",
-      `
-Examples:
-  vmm run                                  the embedded guest, live on this terminal
-  vmm run --kernel x.flat --cpus 4         a multiboot or PVH kernel
-  vmm run --kernel bzImage --initrd i.cpio --memory 512M
-  vmm run --append "run=selftest; poweroff" --exits
-  vmm ps                                   what is running
-  vmm attach NAME                          its serial console
-  vmm doctor                               what this host's KVM can do
-
-Exit codes: the guest's own; 1 when it crashed or the host cannot run it; 2 for a wrong command line.`,
-    );
-
-  vmm
-    .command("run")
-    .description("run a machine until its guest powers off")
+/** What makes a machine. */
+function machineOptions(command: Command): Command {
+  return command
     .option("--kernel <file>", "Linux bzImage or vmlinux, multiboot or PVH image (default: the embedded guest)")
     .addOption(repeatable("--initrd <file>", "initial ramdisk or boot module; may be repeated"))
     .option("--append <text>", "kernel command line (default: none; for Linux, console=ttyS0)")
@@ -69,6 +47,49 @@ Exit codes: the guest's own; 1 when it crashed or the host cannot run it; 2 for 
     .option("--debug-console <where>", "port 0x402: stderr, file:PATH or null", "null")
     .addOption(new Option("--irqchip <where>", "interrupt controllers").choices(["kernel", "split"]).default("kernel"))
     .option("--no-reboot", "end when the guest resets instead of booting again")
+    .option(
+      "--config <file>",
+      "a machine file, as vmm config prints it; options given besides count, or add to its lists",
+    );
+}
+
+/** Whether an option is on the command line, rather than its default. */
+function givenIn(command: Command): (key: string) => boolean {
+  return (key) => command.getOptionValueSource(key) === "cli";
+}
+
+/** Without a machine file its code is not loaded. */
+async function withMachineFile(options: RunOptions, command: Command): Promise<RunOptions> {
+  if (options.config === undefined) return options;
+  return (await import("./config.js")).withMachineFile(options, givenIn(command));
+}
+
+function program(): Command {
+  const vmm = new Command("vmm")
+    .description("A clean and minimal machine for KVM.")
+    .version(__VERSION__, "-V, --version")
+    .helpCommand(false)
+    .showHelpAfterError(false)
+    .exitOverride()
+    .configureOutput({ outputError: (text, write) => write(oneLine(text)) })
+    .addHelpText(
+      "after",
+      `
+Examples:
+  vmm run                                  the embedded guest, live on this terminal
+  vmm run --kernel x.flat --cpus 4         a multiboot or PVH kernel
+  vmm run --kernel bzImage --initrd i.cpio --memory 512M
+  vmm run --append "run=selftest; poweroff" --exits
+  vmm run --config machine.json            a machine that vmm config has written down
+  vmm ps                                   what is running
+  vmm attach NAME                          its serial console
+  vmm doctor                               what this host's KVM can do
+
+Exit codes: the guest's own; 1 when it crashed or the host cannot run it; 2 for a wrong command line.`,
+    );
+
+  machineOptions(vmm.command("run"))
+    .description("run a machine until its guest powers off")
     .option("--exits", "print the exit table at the end, on stderr")
     .option("--json", "print events as JSON, one object a line, on stdout")
     .addHelpText(
@@ -81,7 +102,23 @@ Examples:
   vmm run --cpus 2 --append "run=smp; exits pio 100000 all"
   vmm run --kernel guest.elf --initrd env --serial file:console.log --name test1`,
     )
-    .action(async (options) => finish(await (await import("./run.js")).run(options)));
+    .action(async (options, command) =>
+      finish(await (await import("./run.js")).run(await withMachineFile(options, command))),
+    );
+
+  machineOptions(vmm.command("config"))
+    .description("print what a command line of vmm run means, as a machine file for --config")
+    .option("--schema", "print the JSON Schema of machine files instead")
+    .addHelpText(
+      "after",
+      `
+Examples:
+  vmm config --disk root.qcow2 --net user --memory 1G > machine.json
+  vmm run --config machine.json
+  vmm config --config machine.json --cpus 4
+  vmm config --schema`,
+    )
+    .action(async (options, command) => finish((await import("./config.js")).config(options, givenIn(command))));
 
   vmm
     .command("ps")

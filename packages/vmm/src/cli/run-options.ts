@@ -39,6 +39,7 @@ export interface RunOptions {
   readonly debugConsole: string;
   readonly irqchip: MachineSpec["irqchip"];
   readonly reboot: boolean;
+  readonly config?: string;
   readonly exits?: boolean;
   readonly json?: boolean;
 }

@@ -1,0 +1,79 @@
+/**
+ * What a machine file can say: one table, from which reading, writing and the schema come. The names are those of `vmm run`'s options
+ * without their dashes.
+ */
+import { type ItemForm, shareForm, wordsForm } from "./items.js";
+
+export type Field =
+  /** As on the command line. `path` says which texts name a file, which is meant relative to the machine file. */
+  | {
+      readonly kind: "text";
+      readonly about: string;
+      readonly choices?: readonly string[];
+      readonly path?: (text: string) => PathIn | undefined;
+    }
+  /** A number, or a text with a unit. */
+  | { readonly kind: "quantity"; readonly about: string }
+  | { readonly kind: "flag"; readonly about: string }
+  | { readonly kind: "paths"; readonly about: string }
+  | { readonly kind: "items"; readonly about: string; readonly form: ItemForm };
+
+/** A path, and what stands before it. */
+export interface PathIn {
+  readonly before: string;
+  readonly path: string;
+}
+
+const wholePath = (path: string): PathIn => ({ before: "", path });
+const FIRMWARE_WORDS = ["rom", "seabios", "ovmf"];
+const SINK = "file:";
+
+const firmwarePath = (text: string): PathIn | undefined =>
+  FIRMWARE_WORDS.includes(text) ? undefined : wholePath(text);
+const sinkPath = (text: string): PathIn | undefined =>
+  text.startsWith(SINK) ? { before: SINK, path: text.slice(SINK.length) } : undefined;
+
+export const FIELDS: Readonly<Record<string, Field>> = {
+  name: { kind: "text", about: "name to find it by" },
+  kernel: { kind: "text", about: "Linux bzImage or vmlinux, multiboot or PVH image", path: wholePath },
+  initrd: { kind: "paths", about: "initial ramdisks or boot modules" },
+  append: { kind: "text", about: "kernel command line" },
+  cpus: { kind: "quantity", about: "vCPUs" },
+  memory: { kind: "quantity", about: "guest RAM: 512M, 2G; a bare number is MiB" },
+  disk: {
+    kind: "items",
+    about: "disk images",
+    form: wordsForm("file", {
+      file: { kind: "text", path: true },
+      format: { kind: "text", choices: ["raw", "qcow2"] },
+      ro: { kind: "flag" },
+      cache: { kind: "text", choices: ["writeback", "direct"] },
+      serial: { kind: "text" },
+      queues: { kind: "number" },
+    }),
+  },
+  net: {
+    kind: "items",
+    about: "network interfaces",
+    form: wordsForm("type", {
+      type: { kind: "text", choices: ["user", "tap", "none"] },
+      name: { kind: "text" },
+      forward: { kind: "texts" },
+      mac: { kind: "text" },
+    }),
+  },
+  share: { kind: "items", about: "folders that the guest mounts by 9P", form: shareForm },
+  rng: { kind: "flag", about: "a device with random bytes from the host" },
+  firmware: { kind: "text", about: "start in firmware: rom, seabios, ovmf or a file", path: firmwarePath },
+  "firmware-vars": { kind: "text", about: "where firmware keeps its variables", path: wholePath },
+  "virtio-rings": { kind: "text", about: "queues of virtio devices", choices: ["split", "packed"] },
+  serial: { kind: "text", about: "serial port: stdio, file:PATH, pty or null", path: sinkPath },
+  "debug-console": { kind: "text", about: "port 0x402: stderr, file:PATH or null", path: sinkPath },
+  irqchip: { kind: "text", about: "interrupt controllers", choices: ["kernel", "split"] },
+  reboot: { kind: "flag", about: "boot again when the guest resets" },
+};
+
+/** As commander and RunOptions have it: `firmware-vars` is `firmwareVars`. */
+export function optionKey(name: string): string {
+  return name.replace(/-(.)/g, (_, letter: string) => letter.toUpperCase());
+}
