@@ -284,6 +284,8 @@ async function withMount(name, mountOptions, options, checksOfIt) {
         try {
           act(m, s);
         } catch (error) {
+          // What a file system complains of is in the kernel's log, and not in its error number.
+          console.log(run("dmesg").split("\n").slice(-10).join("\n"));
           throw new Error(`${name}: ${check}: ${error.stack}`, { cause: error });
         }
         console.log(`ok: ${name}: ${check} (${((Date.now() - started) / 1000).toFixed(1)} s)`);
