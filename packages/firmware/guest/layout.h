@@ -7,6 +7,16 @@
 #define IMAGE_BASE 0x100000
 /* Code that runs at CPL3 has a 2 MiB page of its own, the only one that CPL3 may touch. */
 #define USER_BASE 0x200000
+/* In it: what a job is about, virtqueues, buffers that CPL3 looks into, and a stack for C. */
+#define USER_JOB 0x210000
+#define USER_JOB_BYTES 0x10000
+#define USER_RINGS 0x220000
+#define USER_RINGS_BYTES 0x4000
+#define USER_BUFFERS 0x240000
+#define USER_STACK_TOP 0x300000
+/* Memory that devices write to and nobody looks at; only `blk` needs it to be there. */
+#define DMA_BUFFERS 0x400000
+#define DMA_BUFFERS_BYTES 0x800000
 
 /* What each CPU has: its `struct cpu` at the bottom, its stack above that. A power of two (see this_cpu). */
 #define CPU_AREA_BYTES 4096

@@ -32,14 +32,17 @@ interface Boot {
   readonly image?: string;
   /** What to type, each text when the prompt appears. */
   readonly typed?: string[];
+  /** Further options of QEMU's. */
+  readonly options?: readonly string[];
 }
 
 /** Runs the guest to its end: what it printed, as lines, and QEMU's exit status. */
-async function boot({ commandLine, machine = "q35", cpus = 1, image = images.multiboot, typed = [] }: Boot) {
+async function boot(wanted: Boot) {
+  const { commandLine, machine = "q35", cpus = 1, image = images.multiboot, typed = [], options = [] } = wanted;
   const qemu = spawn(QEMU, [
     ...["-M", machine, "-accel", "tcg", "-smp", `${cpus}`, "-m", "64", "-display", "none", "-serial", "stdio"],
     ...["-nodefaults", "-no-reboot", "-device", "isa-debug-exit,iobase=0xf4,iosize=4"],
-    ...["-kernel", image, "-append", commandLine],
+    ...["-kernel", image, "-append", commandLine, ...options],
   ]);
   const waiting = [...typed];
   let [output, seen] = ["", 0];
@@ -95,6 +98,47 @@ describe.skipIf(missing)(`the embedded guest in QEMU${why}`, () => {
   it("makes the exits on all CPUs at once", async () => {
     const { lines } = await boot({ cpus: 2, commandLine: "quiet run=exits pio 100 all; poweroff" });
     expect(lines[0]).toMatch(/^exits: pio 100 on each of 2 CPUs in \d+\.\d ms \(\d+\.\d us each\)$/);
+  });
+
+  it("drives the virtio devices of a microvm", async () => {
+    const disk = join(scratch, "disk.raw");
+    writeFileSync(disk, Buffer.alloc(2 ** 20));
+    const list = [
+      "blk randread 4096 8 100",
+      "blk write 512 1 3",
+      "blk flush 512 1 2",
+      "net status",
+      "net send 60 4 50",
+    ];
+    const { lines } = await boot({
+      machine: "microvm,isa-serial=on",
+      commandLine: `quiet run=${list.join("; ")}; poweroff 1`,
+      options: [
+        ...["-global", "virtio-mmio.force-legacy=false", "-device", "virtio-blk-device,drive=disk"],
+        ...["-drive", `file=${disk},format=raw,if=none,id=disk`],
+        ...["-netdev", "user,id=net,net=10.99.0.0/24,host=10.99.0.1", "-device", "virtio-net-device,netdev=net"],
+      ],
+    });
+    const withoutMeasurements = lines.map((line) => line.replace(/ (kicks|cycles)=\d+/g, ""));
+    expect(withoutMeasurements).toEqual([
+      "blk: kind=randread bytes=4096 depth=8 requests=100 errors=0",
+      "blk: kind=write bytes=512 depth=1 requests=3 errors=0",
+      "blk: kind=flush bytes=512 depth=1 requests=2 errors=0",
+      "net: link=up",
+      "net: kind=send bytes=60 depth=4 sent=50 answered=0 link=up",
+      "",
+    ]);
+  });
+
+  it("says what is wrong with what it is asked of devices, or that there are none", async () => {
+    const list = ["blk", "blk read 512 1 1", "blk read 1048576 9 1", "net hear", "net status", "net echo 1 1"];
+    const { lines } = await boot({ commandLine: `quiet run=${list.join("; ")}; poweroff` });
+    const usages = [
+      "usage: blk KIND BYTES DEPTH COUNT, KIND one of read randread write randwrite flush, DEPTH up to 64, BYTES * DEPTH up to 8388608",
+      "usage: net status, net send BYTES DEPTH COUNT, net echo DEPTH COUNT; DEPTH up to 64",
+    ];
+    const [none, noneEither] = ["blk: no block device here", "net: no network device here"];
+    expect(lines).toEqual([usages[0], none, usages[0], usages[1], noneEither, noneEither, ""]);
   });
 
   it("prints nothing when all it has to do is to power off", async () => {

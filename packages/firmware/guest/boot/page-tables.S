@@ -36,6 +36,7 @@ page_directory_pointers:
 	.set gigabyte, gigabyte + 1
 	.endr
 	.fill 508, 8, 0
+	.globl page_directories
 page_directories:
 	.set address, 0
 	.rept 4 * GIB / LARGE_PAGE

@@ -106,6 +106,8 @@ static const struct command {
 	{ "mem", "", "the memory map", command_mem },
 	{ "smp", "", "start the other CPUs; a hello from each", command_smp },
 	{ "exits", "KIND COUNT [all]", "leave the guest COUNT times, and how long it takes", command_exits },
+	{ "blk", "KIND BYTES DEPTH COUNT", "requests to the disk, and how long they take", command_blk },
+	{ "net", "KIND ...", "frames to the network, and how long they take", command_net },
 	{ "time", "", "time since the start, and of day", command_time },
 	{ "spin", "MS", "keep this CPU busy at CPL3", command_spin },
 	{ "selftest", "", "check that the machine does what it should", command_selftest },

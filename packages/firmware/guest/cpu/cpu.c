@@ -17,6 +17,18 @@ extern const u64 gdt[], gdt_end[];
 #define TSS_INDEX (TSS_SELECTOR / sizeof(u64))
 #define TSS_PRESENT_AVAILABLE (0x89ul << 40)
 
+void user_allow(u64 address)
+{
+	extern u64 page_directories[];
+	const u64 user = 1 << 2;
+	u64 *entry = &page_directories[address >> 21];
+
+	if (*entry & user)
+		return;
+	*entry |= user;
+	asm volatile("invlpg (%0)" : : "r"(address) : "memory");
+}
+
 struct cpu *user_prepare(void)
 {
 	struct cpu *cpu = this_cpu();

@@ -58,6 +58,19 @@ user_spin_loop:
 	jnz user_spin_loop
 	ud2
 
+/* Jobs written in C (virtio/user-jobs.c): a stack, and the argument where C has it. */
+	.globl user_blk_job, user_net_job
+user_blk_job:
+	leaq user_blk_run(%rip), %rax
+	jmp user_call
+user_net_job:
+	leaq user_net_run(%rip), %rax
+user_call:
+	movq $USER_STACK_TOP, %rsp
+	movq %rcx, %rdi
+	call *%rax
+	ud2
+
 user_load:
 	movb (%rcx), %al
 	ud2

@@ -12,6 +12,9 @@
  */
 u64 enter_user(const void *code, u64 argument);
 
+/* Opens the 2 MiB page of a device's registers to CPL3. */
+void user_allow(u64 address);
+
 /* The way back, from the exception's handler. */
 void __attribute__((noreturn)) leave_user(u64 monitor_rsp, u64 vector);
 
