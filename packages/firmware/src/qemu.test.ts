@@ -107,8 +107,8 @@ describe.skipIf(missing)(`the embedded guest in QEMU${why}`, () => {
       "blk randread 4096 8 100",
       "blk write 512 1 3",
       "blk flush 512 1 2",
-      "net status",
       "net send 60 4 50",
+      "net echo 2 20",
     ];
     const { lines } = await boot({
       machine: "microvm,isa-serial=on",
@@ -124,8 +124,8 @@ describe.skipIf(missing)(`the embedded guest in QEMU${why}`, () => {
       "blk: kind=randread bytes=4096 depth=8 requests=100 errors=0",
       "blk: kind=write bytes=512 depth=1 requests=3 errors=0",
       "blk: kind=flush bytes=512 depth=1 requests=2 errors=0",
-      "net: link=up",
       "net: kind=send bytes=60 depth=4 sent=50 answered=0 link=up",
+      "net: kind=echo bytes=42 depth=2 sent=20 answered=20 link=up",
       "",
     ]);
   });

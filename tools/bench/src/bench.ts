@@ -8,6 +8,9 @@ import type { Programs } from "./programs.js";
 export const UNITS = {
   "exits/s": "more",
   "events/s": "more",
+  "requests/s": "more",
+  "frames/s": "more",
+  "MB/s": "more",
   ms: "less",
   MB: "less",
   ns: "less",

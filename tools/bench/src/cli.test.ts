@@ -24,7 +24,7 @@ describe("bench", () => {
   });
 
   it.each([
-    [["speed"], "bench: no bench speed; there are exits, ledger, start, firmware, memory, perf-kvm\n"],
+    [["speed"], "bench: no bench speed; there are exits, ledger, start, firmware, memory, perf-kvm, blk, net, linux\n"],
     [["exits", "start"], "bench: one bench at a time: exits start\n"],
     [["exits", "--slow"], "bench: Unknown option '--slow'\n"],
   ])("refuses %j in one line, with status 2", (args, line) => {

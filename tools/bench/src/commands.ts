@@ -4,8 +4,8 @@ import { embeddedGuestPath } from "@tools-kvm/firmware";
 import type { MissingPeer } from "./bench.js";
 import { which } from "./find-program.js";
 
-const VMM = fileURLToPath(new URL("../../../packages/vmm/bin/vmm.js", import.meta.url));
-const QEMU = "qemu-system-x86_64";
+export const VMM = fileURLToPath(new URL("../../../packages/vmm/bin/vmm.js", import.meta.url));
+export const QEMU = "qemu-system-x86_64";
 
 export const MEMORY_MIB = 128;
 
@@ -22,6 +22,12 @@ export function qemuRun(machine: string, ...options: readonly string[]): string[
     ...["-serial", "stdio", "-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-kernel", embeddedGuestPath()],
     ...options,
   ];
+}
+
+/** QEMU's microvm with one device on its virtio-mmio bus, of the version that every driver of today speaks. */
+export function qemuVirtio(device: string, ...options: readonly string[]): string[] {
+  const modern = ["-global", "virtio-mmio.force-legacy=false"];
+  return qemuRun("microvm,isa-serial=on", ...modern, "-device", device, ...options);
 }
 
 /** A machine of QEMU's, whose firmware starts `kernel`: SeaBIOS on `pc`, qboot on `microvm`, unless `-bios` is among the options. */

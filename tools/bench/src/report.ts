@@ -56,7 +56,7 @@ function spread(unit: Unit, { min, max }: Sample): string {
 }
 
 function amount(unit: Unit, value: number): string {
-  return value.toFixed(unit === "exits/s" ? 0 : 1);
+  return value.toFixed(unit.endsWith("/s") ? 0 : 1);
 }
 
 /** Four digits are more than any of these can be trusted with. */

@@ -6,10 +6,10 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { romPath } from "@tools-kvm/firmware";
-import { Kvm } from "@tools-kvm/kvm-binding";
 import { type Bench, BenchError, type Case } from "../bench.js";
 import { missingQemu, qemuDebugConsole, qemuFirmware, vmmRun } from "../commands.js";
 import type { Programs } from "../programs.js";
+import { tscKhz } from "../tsc.js";
 
 /** mov al, 1; out 0xf4, al; hlt: the same in real mode as in protected mode. */
 const END_MACHINE = [0xb0, 0x01, 0xe6, 0xf4, 0xf4];
@@ -58,13 +58,6 @@ export const firmware: Bench = {
     ];
   },
 };
-
-function tscKhz(): number {
-  using kvm = Kvm.open();
-  using vm = kvm.createVm();
-  using vcpu = vm.createVcpu(0);
-  return vcpu.getTscKhz();
-}
 
 /** From the line that the ROM ends with. */
 function cyclesOf(log: string): number {
