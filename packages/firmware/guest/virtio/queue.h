@@ -97,10 +97,13 @@ static inline __attribute__((always_inline)) void queue_announce(struct queue *q
 	queue->kicks++;
 }
 
+/* An event index that the device does not come past before it is next moved: as far ahead as an index can be. */
+#define FAR_AHEAD 0x8000
+
 /* How many used entries there are to take; asks for no interrupt while it looks. */
 static inline __attribute__((always_inline)) u16 queue_pending(struct queue *queue)
 {
-	queue->rings->available.ring[queue->entries] = queue->taken - 1;
+	queue->rings->available.ring[queue->entries] = queue->taken + FAR_AHEAD;
 	compiler_barrier();
 	return queue->rings->used.idx - queue->taken;
 }

@@ -80,9 +80,7 @@ export class GuestRam {
     let at = gpa;
     let left = length;
     while (left > 0) {
-      const region = this.regions.find(
-        ({ guestPhysAddr, sizeBytes }) => at >= guestPhysAddr && at < guestPhysAddr + sizeBytes,
-      );
+      const region = this.#regionAt(at);
       if (region === undefined) {
         views.length = before;
         return false;
@@ -94,6 +92,14 @@ export class GuestRam {
       left -= piece;
     }
     return true;
+  }
+
+  /** A loop, since queues ask for every buffer. */
+  #regionAt(gpa: number): (RamRegion & { memory: GuestMemory }) | undefined {
+    for (const region of this.regions) {
+      if (gpa >= region.guestPhysAddr && gpa < region.guestPhysAddr + region.sizeBytes) return region;
+    }
+    return undefined;
   }
 
   write(gpa: number, bytes: Uint8Array): void {

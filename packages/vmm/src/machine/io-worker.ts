@@ -3,11 +3,12 @@
  * whatever is behind the device is this thread's own; it is closed before the thread says that it has ended.
  */
 import { parentPort } from "node:worker_threads";
-import { EventFd, monotonicNs, Poller } from "@tools-kvm/kvm-binding";
+import { EventFd, monotonicNs } from "@tools-kvm/kvm-binding";
 import { DeviceServer } from "../virtio/server.js";
 import type { MmioState } from "../virtio/transport-mmio.js";
 import { Assembly } from "./assembly.js";
 import { GuestRam, type SharedGuestRam } from "./guest-ram.js";
+import { IoLoop } from "./io-loop.js";
 import type { MachineSpec } from "./spec.js";
 import { placeVirtio } from "./virtio.js";
 import { openBackend } from "./virtio-backend.js";
@@ -33,9 +34,6 @@ export type IoMessage =
 
 const port = parentPort!;
 const post = (message: IoMessage): void => port.postMessage(message);
-/** Keys of what is no queue. */
-const STOP = -1;
-const INPUT = -2;
 
 function serve(message: ServeMessage): void {
   const { spec, state, index } = message;
@@ -44,7 +42,6 @@ function serve(message: ServeMessage): void {
   const backend = openBackend(about, log);
   using stop = EventFd.attach(message.stop);
   using interrupt = EventFd.attach(message.interrupt);
-  using poller = new Poller();
   const kicks = message.kicks.map((token) => EventFd.attach(token));
   const ram = GuestRam.attach(message.ram);
   const server = new DeviceServer({
@@ -55,33 +52,8 @@ function serve(message: ServeMessage): void {
     nowNs: monotonicNs,
     onFault: (fault) => log(`the guest's driver broke the rules: ${fault}; the device waits for its reset`),
   });
-  const { input } = backend;
-  let listens = false;
-  /** Waits for the input only while there is room for what comes. */
-  const deliver = (): void => {
-    const wants = server.deliver();
-    if (wants !== listens && input !== undefined) {
-      if (wants) poller.add(input, INPUT);
-      else poller.remove(input);
-    }
-    listens = wants;
-  };
   try {
-    poller.add(stop, STOP);
-    kicks.forEach((kick, queue) => {
-      poller.add(kick, queue);
-    });
-    for (let running = true; running; ) {
-      const ready = poller.wait(-1);
-      for (let i = 0; i < ready; i++) {
-        const key = poller.readyKeys[i]!;
-        if (key === STOP) running = false;
-        else if (key === INPUT) deliver();
-        else if (kicks[key]!.take() === 0) continue;
-        else if (key === input?.queueIndex) deliver();
-        else if (server.serve(key)) kicks[key]!.signal(); // its next turn is after everybody else's
-      }
-    }
+    new IoLoop({ server, input: backend.input, kicks, stop, nowNs: monotonicNs }).run();
   } finally {
     backend.close();
     ram.close();

@@ -46,6 +46,22 @@ describe("a queue", () => {
     expect(queue.mustNotify(true)).toBe(true);
   });
 
+  it("that is looked at anyway needs no notification until it is left alone", () => {
+    const { test, queue } = setUp(() => 1);
+    test.start(queue, EVERY_INTERRUPT);
+    queue.offer([BUFFER]);
+    expect(test.server.work(0)).toBe(true);
+    expect(test.interrupts).toBe(1);
+    queue.offer([BUFFER]);
+    expect(queue.mustNotify(false)).toBe(false);
+    expect(test.server.work(0)).toBe(true);
+    expect(test.server.work(0)).toBe(false);
+    expect(test.interrupts).toBe(2);
+    expect(test.server.serve(0)).toBe(false);
+    expect(queue.mustNotify(false)).toBe(true);
+    expect(queue.collect()).toHaveLength(2);
+  });
+
   it("that another thread resets meanwhile is left where it is", () => {
     const { test, queue } = setUp((device) => {
       // What a reset does before it waits for this thread.

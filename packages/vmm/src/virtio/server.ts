@@ -58,7 +58,18 @@ export class DeviceServer {
   serve(queueIndex: number): boolean {
     return this.#atQueues(() => {
       const queue = this.#ready(queueIndex);
-      return queue !== undefined && this.#drain(queueIndex, queue);
+      return queue !== undefined && this.#turn(queueIndex, queue, true) === "more";
+    });
+  }
+
+  /**
+   * Handles what is available in a queue, up to a turn, and leaves the driver's notifications as they are: for whoever looks
+   * again by himself. `serve` ends that. True when there was something.
+   */
+  work(queueIndex: number): boolean {
+    return this.#atQueues(() => {
+      const queue = this.#ready(queueIndex);
+      return queue !== undefined && this.#turn(queueIndex, queue, false) !== "nothing";
     });
   }
 
@@ -147,28 +158,32 @@ export class DeviceServer {
     });
   }
 
-  #drain(index: number, queue: Virtqueue): boolean {
+  /** One turn of a queue: `more` when it ended before the queue did. With `untilDry` the driver notifies of what comes later. */
+  #turn(index: number, queue: Virtqueue, untilDry: boolean): "more" | "dry" | "nothing" {
     const { backend, nowNs } = this.#options;
     queue.disableNotifications();
     let toldNs = nowNs();
-    let hasMore = true;
-    for (let handled = 0; handled < CHAINS_A_TURN; handled++) {
+    let isDry = false;
+    let handled = 0;
+    for (let step = 0; step < CHAINS_A_TURN; step++) {
       const chain = queue.next();
       if (chain === undefined) {
-        hasMore = queue.enableNotifications();
-        if (!hasMore) break;
+        isDry = !untilDry || !queue.enableNotifications();
+        if (isDry) break;
         continue;
       }
       queue.complete(chain, backend.handle(index, chain, this.#negotiated));
+      handled++;
       // A reset waits for us, and wants nothing more to be touched.
-      if (this.#epoch !== this.#currentEpoch()) return false;
+      if (this.#epoch !== this.#currentEpoch()) return "dry";
       if (nowNs() - toldNs >= INTERRUPT_DELAY_NS) {
         this.#tell(queue);
         toldNs = nowNs();
       }
     }
-    this.#tell(queue);
-    return hasMore;
+    if (handled > 0) this.#tell(queue);
+    if (!isDry) return "more";
+    return handled > 0 ? "dry" : "nothing";
   }
 
   /** Interrupts the driver if it wants to know of what was completed. */

@@ -16,7 +16,8 @@ export class NetBackend implements VirtioBackend {
   readonly #received = new Uint8Array(MOST_FRAME_BYTES);
   /** Bytes of a frame in `#received` that has found no buffers yet. */
   #waiting = 0;
-  #offload = "";
+  /** What the link was told last, as bits. */
+  #offload = -1;
 
   constructor(link: FrameLink, onLinkDown: () => void) {
     this.#link = link;
@@ -50,11 +51,11 @@ export class NetBackend implements VirtioBackend {
   /** Tells the link what the driver has agreed to, when that changes. */
   #agree(negotiated: Negotiated): void {
     const { GUEST_CSUM, GUEST_TSO4, GUEST_TSO6 } = NET_FEATURE;
-    const [checksum, tso4, tso6] = [GUEST_CSUM, GUEST_TSO4, GUEST_TSO6].map((feature) => negotiated.has(feature));
-    const now = `${checksum} ${tso4} ${tso6}`;
+    const [checksum, tso4, tso6] = [negotiated.has(GUEST_CSUM), negotiated.has(GUEST_TSO4), negotiated.has(GUEST_TSO6)];
+    const now = (checksum ? 1 : 0) | (tso4 ? 2 : 0) | (tso6 ? 4 : 0);
     if (now === this.#offload) return;
     this.#offload = now;
-    this.#link.setOffload?.({ checksum: checksum!, tso4: tso4!, tso6: tso6! });
+    this.#link.setOffload?.({ checksum, tso4, tso6 });
   }
 
   #deliver(queue: Virtqueue, mergeable: boolean, onLinkDown: () => void): "empty" | "full" | "ended" {
