@@ -40,4 +40,19 @@ describe.skipIf(!hasKvm)(`a guest${NEEDS_KVM}`, { concurrent: true }, () => {
       });
     },
   );
+
+  it("is given no more requests a second than its disk's limit says", async () => {
+    const disk = scratch.file("limited.raw", new Uint8Array(2 ** 20));
+    const start = performance.now();
+    const { stdout, stderr } = await scratch.run([
+      ...["run", "--disk", `${disk},iops=40,bps=1M,burst=0.05`],
+      ...["--append", commands("blk randread 4096 4 30", "poweroff")],
+    ]);
+    // Two at once, and 28 at 40 a second.
+    expect(performance.now() - start).toBeGreaterThanOrEqual(700);
+    expect({ said: saidBy(stdout), stderr }).toEqual({
+      said: ["blk: kind=randread bytes=4096 depth=4 requests=30 errors=0"],
+      stderr: "",
+    });
+  });
 });

@@ -1,4 +1,4 @@
-/** `--disk FILE[,format=raw|qcow2][,ro][,cache=writeback|direct][,serial=TEXT][,queues=N]`. */
+/** `--disk FILE[,format=raw|qcow2][,ro][,cache=writeback|direct][,serial=TEXT][,queues=N][,bps=SIZE][,iops=N][,burst=SECONDS]`. */
 import { resolve } from "node:path";
 import type { CacheMode } from "../block/host-file.js";
 import type { DiskFormat } from "../block/open-disk.js";
@@ -6,10 +6,11 @@ import type { DiskSpec } from "../machine/spec.js";
 import { openSpecifiedDisk } from "../machine/virtio-backend.js";
 import { SECTOR_BYTES } from "../virtio/devices/block/block.js";
 import { CliError } from "./errors.js";
+import { rateLimit } from "./rate-option.js";
 
 const FORMATS: readonly DiskFormat[] = ["raw", "qcow2"];
 const CACHES: readonly CacheMode[] = ["writeback", "direct"];
-const KEYS = ["format", "ro", "cache", "serial", "queues"] as const;
+const KEYS = ["format", "ro", "cache", "serial", "queues", "bps", "iops", "burst"] as const;
 type Key = (typeof KEYS)[number];
 const MOST_SERIAL_BYTES = 20;
 const MOST_QUEUES = 16;
@@ -59,6 +60,7 @@ function diskSpec(text: string): DiskSpec {
     cache: choice("cache", CACHES) ?? "writeback",
     serial,
     queues,
+    limit: rateLimit(given, "iops", refuse),
   } as const;
   try {
     const disk = openSpecifiedDisk(spec);

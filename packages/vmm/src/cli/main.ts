@@ -21,13 +21,13 @@ function machineOptions(command: Command): Command {
     .addOption(
       repeatable(
         "--disk <image>",
-        "FILE[,OPTION]...: format=raw|qcow2, ro, cache=writeback|direct, serial=TEXT, queues=N; may be repeated",
+        "FILE[,OPTION]...: format=raw|qcow2, ro, cache=writeback|direct, serial=TEXT, queues=N, bps=SIZE, iops=N, burst=SECONDS; may be repeated",
       ),
     )
     .addOption(
       repeatable(
         "--net <link>",
-        "user[,forward=HOST:GUEST]..., tap,name=NAME or none; mac=ADDRESS behind a comma; may be repeated",
+        "user[,forward=HOST:GUEST]..., tap,name=NAME or none; mac=ADDRESS, bps=SIZE, pps=N, burst=SECONDS behind commas; may be repeated",
       ),
     )
     .addOption(repeatable("--share <folder>", "TAG=DIR[,ro]: a folder that the guest mounts by 9P; may be repeated"))
@@ -100,7 +100,8 @@ On a terminal: Ctrl-A x ends the machine, Ctrl-A c opens the monitor, Ctrl-A h s
 Examples:
   vmm run
   vmm run --cpus 2 --append "run=smp; exits pio 100000 all"
-  vmm run --kernel guest.elf --initrd env --serial file:console.log --name test1`,
+  vmm run --kernel guest.elf --initrd env --serial file:console.log --name test1
+  vmm run --kernel vmlinuz --disk data.img,bps=50M,iops=2000 --net user,bps=10M`,
     )
     .action(async (options, command) =>
       finish(await (await import("./run.js")).run(await withMachineFile(options, command))),

@@ -2,6 +2,7 @@
 import { EventFd, monotonicNs } from "@tools-kvm/kvm-binding";
 import { expect, it } from "vitest";
 import type { VirtioBackend } from "../virtio/device.js";
+import { RateLimit } from "../virtio/rate-limit.js";
 import { TestDevice, TestDriverQueue, TestMemory } from "../virtio/testing.js";
 import { IoLoop } from "./io-loop.js";
 
@@ -9,7 +10,7 @@ const SIZE = 16;
 const BUFFER = { gpa: 0x8000, length: 1, writable: true };
 
 /** Runs a loop over one queue until `handle` has stopped it. */
-function run(handle: (queue: TestDriverQueue, stop: () => void, kick: () => void) => void) {
+function run(handle: (queue: TestDriverQueue, stop: () => void, kick: () => void) => void, limit?: RateLimit) {
   const memory = new TestMemory(0x2_0000);
   const queue = new TestDriverQueue(memory, SIZE, 0x1000);
   using kick = EventFd.create();
@@ -23,6 +24,7 @@ function run(handle: (queue: TestDriverQueue, stop: () => void, kick: () => void
       );
       return 1;
     },
+    limit,
     close() {},
   };
   const device = { name: "test", deviceId: 4, features: [], queueSizes: [SIZE], config: new Uint8Array(0) };
@@ -30,7 +32,7 @@ function run(handle: (queue: TestDriverQueue, stop: () => void, kick: () => void
   test.start(queue);
   queue.offer([BUFFER]);
   kick.signal();
-  new IoLoop({ server: test.server, input: undefined, kicks: [kick], stop, nowNs: monotonicNs }).run();
+  new IoLoop({ server: test.server, backend, kicks: [kick], stop, nowNs: monotonicNs }).run();
   return queue;
 }
 
@@ -55,4 +57,56 @@ it("serves a driver that notifies when it is asked to, and only then", () => {
   });
   expect(handled).toBe(500);
   expect(queue.collect()).toHaveLength(1);
+});
+
+it("is no quicker than its limit, and gets there", () => {
+  const limit = new RateLimit({ operationsPerSecond: 200, burstSeconds: 0.01 }, monotonicNs);
+  const start = monotonicNs();
+  let handled = 0;
+  run((queue, stop) => {
+    handled++;
+    limit.charge(0);
+    queue.offer([BUFFER]);
+    if (handled === 12) stop();
+  }, limit);
+  expect(handled).toBe(12);
+  expect(monotonicNs() - start).toBeGreaterThanOrEqual(9 * 5e6);
+});
+
+it("holds what comes from outside back until its limit lets it through", () => {
+  const memory = new TestMemory(0x2_0000);
+  const queue = new TestDriverQueue(memory, SIZE, 0x1000);
+  const limit = new RateLimit({ operationsPerSecond: 200, burstSeconds: 0.01 }, monotonicNs);
+  using kick = EventFd.create();
+  using stop = EventFd.create();
+  using source = EventFd.create();
+  let delivered = 0;
+  const backend: VirtioBackend = {
+    handle: () => 0,
+    input: {
+      queueIndex: 0,
+      fd: source.fd,
+      limit,
+      deliver: (receive) => {
+        while (limit.waitNs() === 0) {
+          receive.complete(receive.next()!, 1);
+          limit.charge(1);
+          delivered++;
+          if (delivered === 12) stop.signal();
+        }
+        return "empty";
+      },
+    },
+    close() {},
+  };
+  const device = { name: "test", deviceId: 4, features: [], queueSizes: [SIZE], config: new Uint8Array(0) };
+  const test = new TestDevice(device, backend, memory);
+  test.start(queue);
+  for (let i = 0; i < SIZE; i++) queue.offer([BUFFER]);
+  source.signal();
+  kick.signal();
+  const start = monotonicNs();
+  new IoLoop({ server: test.server, backend, kicks: [kick], stop, nowNs: monotonicNs }).run();
+  expect(delivered).toBe(12);
+  expect(monotonicNs() - start).toBeGreaterThanOrEqual(9 * 5e6);
 });

@@ -4,12 +4,13 @@
  */
 import { type EventFd, Poller } from "@tools-kvm/kvm-binding";
 import { BusyPoll } from "../virtio/busy-poll.js";
-import type { VirtioInput } from "../virtio/device.js";
+import type { VirtioBackend } from "../virtio/device.js";
+import type { RateLimit } from "../virtio/rate-limit.js";
 import type { DeviceServer } from "../virtio/server.js";
 
 export interface IoLoopOptions {
   readonly server: DeviceServer;
-  readonly input: VirtioInput | undefined;
+  readonly backend: VirtioBackend;
   /** The driver's notifications, one a queue. */
   readonly kicks: readonly EventFd[];
   /** Ends the loop. */
@@ -21,6 +22,9 @@ export interface IoLoopOptions {
 /** Keys of what is no queue. */
 const STOP = -1;
 const INPUT = -2;
+const NS_IN_MS = 1e6;
+/** What a timeout can be; a limit that is spent for longer is looked at again. */
+const MOST_TIMEOUT_MS = 60_000;
 
 export class IoLoop {
   readonly #options: IoLoopOptions;
@@ -29,6 +33,8 @@ export class IoLoop {
   /** Queues that are looked at without being notified of. */
   readonly #watched = new Set<number>();
   #listens = false;
+  /** The input has been left alone because its limit is spent. */
+  #holdsBack = false;
 
   constructor(options: IoLoopOptions) {
     this.#options = options;
@@ -50,22 +56,32 @@ export class IoLoop {
   }
 
   #step(): boolean {
-    const isAsleep = this.#watched.size === 0;
-    const ready = this.#poller.wait(isAsleep ? -1 : 0);
-    if (isAsleep) this.#poll.woke();
+    const timeoutMs = this.#timeoutMs();
+    const ready = this.#poller.wait(timeoutMs);
+    if (timeoutMs !== 0) this.#poll.woke();
     if (!this.#handleReady(ready)) return false;
+    if (this.#holdsBack && waitNs(this.#options.backend.input?.limit) === 0) this.#deliver();
     this.#serveWatched(ready > 0);
     return true;
   }
 
+  /** For how long there is nothing to do but to wait: not at all with queues to look at, unless a limit is spent. */
+  #timeoutMs(): number {
+    const { limit, input } = this.#options.backend;
+    const queues = this.#watched.size > 0 ? waitNs(limit) : Number.POSITIVE_INFINITY;
+    const held = this.#holdsBack ? waitNs(input?.limit) : Number.POSITIVE_INFINITY;
+    const least = Math.min(queues, held);
+    return least === Number.POSITIVE_INFINITY ? -1 : Math.min(MOST_TIMEOUT_MS, Math.ceil(least / NS_IN_MS));
+  }
+
   /** False when the loop is to end. */
   #handleReady(ready: number): boolean {
-    const { kicks, input } = this.#options;
+    const { kicks, backend } = this.#options;
     for (let i = 0; i < ready; i++) {
       const key = this.#poller.readyKeys[i]!;
       if (key === STOP) return false;
       if (key !== INPUT && kicks[key]!.take() === 0) continue;
-      if (key === INPUT || key === input?.queueIndex) this.#deliver();
+      if (key === INPUT || key === backend.input?.queueIndex) this.#deliver();
       else this.#watched.add(key);
     }
     return true;
@@ -73,7 +89,8 @@ export class IoLoop {
 
   /** A queue that is full of requests has its turn, and then the others have theirs. */
   #serveWatched(wasReady: boolean): void {
-    const { server } = this.#options;
+    const { server, backend } = this.#options;
+    if (waitNs(backend.limit) > 0) return;
     let worked = wasReady;
     for (const queue of this.#watched) worked = server.work(queue) || worked;
     if (worked) this.#poll.worked();
@@ -84,12 +101,19 @@ export class IoLoop {
 
   /** Waits for the input only while there is room for what comes. */
   #deliver(): void {
-    const { server, input } = this.#options;
-    const wants = server.deliver();
+    const { server, backend } = this.#options;
+    const { input } = backend;
+    const mayGo = waitNs(input?.limit) === 0 && server.deliver();
+    this.#holdsBack = waitNs(input?.limit) > 0;
+    const wants = mayGo && !this.#holdsBack;
     if (wants !== this.#listens && input !== undefined) {
       if (wants) this.#poller.add(input, INPUT);
       else this.#poller.remove(input);
     }
     this.#listens = wants;
   }
+}
+
+function waitNs(limit: RateLimit | undefined): number {
+  return limit === undefined ? 0 : limit.waitNs();
 }

@@ -53,7 +53,7 @@ function serve(message: ServeMessage): void {
     onFault: (fault) => log(`the guest's driver broke the rules: ${fault}; the device waits for its reset`),
   });
   try {
-    new IoLoop({ server, input: backend.input, kicks, stop, nowNs: monotonicNs }).run();
+    new IoLoop({ server, backend, kicks, stop, nowNs: monotonicNs }).run();
   } finally {
     backend.close();
     ram.close();

@@ -1,5 +1,6 @@
 import type { CacheMode } from "../block/host-file.js";
 import type { DiskFormat } from "../block/open-disk.js";
+import type { RateLimitSpec } from "../virtio/rate-limit.js";
 
 /**
  * What a machine is, as plain JSON: the main thread and every Worker build the same devices over the same shared
@@ -46,6 +47,8 @@ export interface DiskSpec {
   /** Request queues. */
   readonly queues: number;
   readonly sizeBytes: number;
+  /** Of reads and writes together. */
+  readonly limit?: RateLimitSpec | undefined;
 }
 
 /** Random bytes from the host. */
@@ -60,6 +63,8 @@ export interface NetSpec {
   readonly mac: readonly number[];
   /** Bytes of IP in a frame at most. */
   readonly mtu: number;
+  /** Of each direction by itself. */
+  readonly limit?: RateLimitSpec | undefined;
   /** The host's tap of that name, or a socket that speaks frames behind their length (passt). */
   readonly link: { readonly type: "tap"; readonly name: string } | { readonly type: "socket"; readonly path: string };
 }

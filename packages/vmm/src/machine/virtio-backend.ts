@@ -1,5 +1,5 @@
 /** What is behind a machine's virtio devices, opened in the thread that serves them. */
-import { UnixSocket } from "@tools-kvm/kvm-binding";
+import { monotonicNs, UnixSocket } from "@tools-kvm/kvm-binding";
 import type { DiskImage } from "../block/disk-image.js";
 import { openDisk } from "../block/open-disk.js";
 import { NinePServer } from "../share/server.js";
@@ -11,20 +11,33 @@ import { NetBackend } from "../virtio/devices/net/net-backend.js";
 import { StreamLink } from "../virtio/devices/net/stream-link.js";
 import { TapLink } from "../virtio/devices/net/tap-link.js";
 import { ShareBackend } from "../virtio/devices/share/share-backend.js";
+import { RateLimit, type RateLimitSpec } from "../virtio/rate-limit.js";
 import type { DiskSpec, NetSpec, VirtioSpec } from "./spec.js";
 
 /** Opens what `spec` names; `log` takes one line. Throws DiskError, KvmError. */
 export function openBackend(spec: VirtioSpec, log: (message: string) => void): VirtioBackend {
   switch (spec.kind) {
     case "block":
-      return new BlockBackend({ disk: openSpecifiedDisk(spec), serial: spec.serial, onError: log });
+      return new BlockBackend({
+        disk: openSpecifiedDisk(spec),
+        serial: spec.serial,
+        onError: log,
+        limit: limitOf(spec.limit),
+      });
     case "entropy":
       return new EntropyBackend();
     case "share":
       return new ShareBackend(new NinePServer({ root: spec.path, readonly: spec.readonly }));
     case "net":
-      return new NetBackend(openLink(spec.link), () => log("the link is down"));
+      return new NetBackend(openLink(spec.link), () => log("the link is down"), {
+        send: limitOf(spec.limit),
+        receive: limitOf(spec.limit),
+      });
   }
+}
+
+function limitOf(spec: RateLimitSpec | undefined): RateLimit | undefined {
+  return spec === undefined ? undefined : new RateLimit(spec, monotonicNs);
 }
 
 function openLink(link: NetSpec["link"]): FrameLink {

@@ -2,6 +2,7 @@
  * A virtio device, declared as data: what its driver can learn of it. What it does with buffers is its backend's part
  * (`VirtioBackend`); how driver and device reach each other is a transport's.
  */
+import type { RateLimit } from "./rate-limit.js";
 import type { DescriptorChain, Virtqueue } from "./virtqueue.js";
 
 export interface VirtioDevice {
@@ -31,6 +32,8 @@ export interface VirtioBackend {
   handle(queueIndex: number, chain: DescriptorChain, negotiated: Negotiated): number;
   /** For devices that have something to say unasked. */
   readonly input?: VirtioInput;
+  /** Chains are handled only while it lets them; handle() charges it. */
+  readonly limit?: RateLimit | undefined;
   close(): void;
 }
 
@@ -40,6 +43,8 @@ export interface VirtioInput {
   readonly queueIndex: number;
   /** Readable when there is something. */
   readonly fd: number;
+  /** deliver() charges it, moves nothing more when it is spent, and is called again when it is not. */
+  readonly limit?: RateLimit | undefined;
   /** Moves what there is into the queue's buffers. `full` when it has no more of them: deliver() is called again when the driver adds some. */
   deliver(queue: Virtqueue, negotiated: Negotiated): "empty" | "full" | "ended";
   /** The configuration space has to say something else from now on; asked after deliver() has said "ended". */

@@ -2,6 +2,7 @@
 import { describe, expect, it } from "vitest";
 import type { VirtioBackend } from "./device.js";
 import { FEATURE, INTERRUPT, STATUS } from "./ids.js";
+import { RateLimit } from "./rate-limit.js";
 import { CHAINS_A_TURN } from "./server.js";
 import { TestDevice, TestDriverQueue, TestMemory } from "./testing.js";
 import { MMIO } from "./transport-mmio.js";
@@ -73,6 +74,36 @@ describe("a queue", () => {
     for (let i = 0; i < 3; i++) queue.offer([BUFFER]);
     expect(test.server.serve(0)).toBe(false);
     expect(queue.collect()).toHaveLength(1);
+  });
+});
+
+describe("a limit", () => {
+  it("lets the rest of the queue wait, of which nobody need notify", () => {
+    const memory = new TestMemory(0x2_0000);
+    const queue = new TestDriverQueue(memory, SIZE, 0x1000);
+    const clock = { ns: 1e9 };
+    const limit = new RateLimit({ operationsPerSecond: 100, burstSeconds: 0.05 }, () => clock.ns);
+    const handle = (): number => {
+      limit.charge(0);
+      return 1;
+    };
+    const device = { name: "test", deviceId: 4, features: [], queueSizes: [SIZE], config: new Uint8Array(0) };
+    const test = new TestDevice(device, { handle, limit, close() {} }, memory);
+    test.start(queue, EVERY_INTERRUPT);
+    for (let i = 0; i < 8; i++) queue.offer([BUFFER]);
+    expect(test.server.serve(0)).toBe(true);
+    expect(queue.collect()).toHaveLength(5);
+    queue.offer([BUFFER]);
+    expect(queue.mustNotify(false)).toBe(false);
+    expect(test.server.work(0)).toBe(true);
+    expect(queue.collect()).toHaveLength(0);
+    clock.ns += 0.02e9;
+    expect(test.server.serve(0)).toBe(true);
+    expect(queue.collect()).toHaveLength(2);
+    clock.ns += 1e9;
+    expect(test.server.serve(0)).toBe(false);
+    expect(queue.collect()).toHaveLength(2);
+    expect(queue.mustNotify(false)).toBe(true);
   });
 });
 

@@ -64,7 +64,7 @@ export class DeviceServer {
 
   /**
    * Handles what is available in a queue, up to a turn, and leaves the driver's notifications as they are: for whoever looks
-   * again by himself. `serve` ends that. True when there was something.
+   * again by himself. `serve` ends that. True when there was something, or the limit lets it wait.
    */
   work(queueIndex: number): boolean {
     return this.#atQueues(() => {
@@ -161,11 +161,13 @@ export class DeviceServer {
   /** One turn of a queue: `more` when it ended before the queue did. With `untilDry` the driver notifies of what comes later. */
   #turn(index: number, queue: Virtqueue, untilDry: boolean): "more" | "dry" | "nothing" {
     const { backend, nowNs } = this.#options;
+    const { limit } = backend;
     queue.disableNotifications();
     let toldNs = nowNs();
     let isDry = false;
     let handled = 0;
     for (let step = 0; step < CHAINS_A_TURN; step++) {
+      if (limit !== undefined && limit.waitNs() > 0) break;
       const chain = queue.next();
       if (chain === undefined) {
         isDry = !untilDry || !queue.enableNotifications();

@@ -1,6 +1,7 @@
 /** The block device's requests, however the driver cuts their bytes into buffers (virtio 1.2, section 5.2.6). */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { RateLimit } from "../../rate-limit.js";
 import { MemoryDisk } from "../../testing.js";
 import { VirtqueueFault } from "../../virtqueue.js";
 import { BLOCK_FEATURE, SECTOR_BYTES } from "./block.js";
@@ -155,5 +156,20 @@ describe("a block request", () => {
     expect(() => backend.handle(0, { head: 0, readable: [header(T.IN, 0)], writable: [] }, negotiated)).toThrow(
       VirtqueueFault,
     );
+  });
+
+  it("is charged with its data, read or written, and with nothing else", () => {
+    const limit = new RateLimit({ bytesPerSecond: 1000, burstSeconds: 0.1 }, () => 0);
+    const disk = new MemoryDisk(SECTORS * SECTOR_BYTES);
+    const backend = new BlockBackend({ disk, serial: "", onError() {}, limit });
+    const none = { has: () => false };
+    const status = new Uint8Array(1);
+    const sector = new Uint8Array(512);
+    backend.handle(0, { head: 0, readable: [header(T.FLUSH, 0)], writable: [status] }, none);
+    expect(limit.waitNs()).toBe(0);
+    backend.handle(0, { head: 0, readable: [header(T.IN, 0)], writable: [sector, status] }, none);
+    expect(limit.waitNs()).toBe(413e6);
+    backend.handle(0, { head: 0, readable: [header(T.OUT, 0), sector], writable: [status] }, none);
+    expect(limit.waitNs()).toBe(925e6);
   });
 });

@@ -2,6 +2,7 @@
 import type { DiskImage } from "../../../block/disk-image.js";
 import { errnoOf } from "../../../block/errors.js";
 import type { Negotiated, VirtioBackend } from "../../device.js";
+import type { RateLimit } from "../../rate-limit.js";
 import { type DescriptorChain, VirtqueueFault } from "../../virtqueue.js";
 import { BLOCK_FEATURE, capacitySectors, MOST_RANGE_SECTORS, MOST_RANGES, SECTOR_BYTES } from "./block.js";
 import { lastByte, skipBytes, takeBytes, totalBytes, withoutLastByte } from "./buffers.js";
@@ -22,6 +23,7 @@ export interface BlockBackendOptions {
   readonly serial: string;
   /** Told of every request that the disk failed: one line. */
   readonly onError: (message: string) => void;
+  readonly limit?: RateLimit | undefined;
 }
 
 /** A request that cannot be done as it is; the driver gets its status. */
@@ -32,16 +34,18 @@ class Refused extends Error {
 }
 
 export class BlockBackend implements VirtioBackend {
+  readonly limit: RateLimit | undefined;
   readonly #disk: DiskImage;
   readonly #sectors: number;
   readonly #id = new Uint8Array(ID_BYTES);
   readonly #onError: (message: string) => void;
 
-  constructor({ disk, serial, onError }: BlockBackendOptions) {
+  constructor({ disk, serial, onError, limit }: BlockBackendOptions) {
     this.#disk = disk;
     this.#sectors = capacitySectors(disk.sizeBytes);
     this.#id.set(new TextEncoder().encode(serial).subarray(0, ID_BYTES));
     this.#onError = onError;
+    this.limit = limit;
   }
 
   handle(_queue: number, { readable, writable }: DescriptorChain, negotiated: Negotiated): number {
@@ -51,6 +55,7 @@ export class BlockBackend implements VirtioBackend {
     if (statusAt === undefined) throw new VirtqueueFault("a block request without room for its status");
     const view = new DataView(header.buffer);
     const data = withoutLastByte(writable);
+    this.limit?.charge(totalBytes(data) + totalBytes(readable) - HEADER_BYTES);
     let written = 0;
     let status: number = S.OK;
     try {

@@ -2,6 +2,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { STATUS } from "../../ids.js";
+import { RateLimit } from "../../rate-limit.js";
 import { TestDevice, TestDriverQueue, TestMemory } from "../../testing.js";
 import { MMIO } from "../../transport-mmio.js";
 import type { FrameLink, Offload } from "./frame-link.js";
@@ -162,4 +163,32 @@ it("the link is told what the driver takes of checksums and segments", () => {
   const some = setUp(QUEUE.RECEIVE, { hasHeader: true, without: [NET_FEATURE.GUEST_TSO6] });
   some.test.server.deliver();
   expect(some.link.offloads).toEqual([{ checksum: true, tso4: true, tso6: false }]);
+});
+
+describe("a limit", () => {
+  it("counts a frame's own bytes in either direction, and holds frames back that have come", () => {
+    const clock = { ns: 1e9 };
+    const limit = () => new RateLimit({ bytesPerSecond: 1000, burstSeconds: 0.1 }, () => clock.ns);
+    const [send, receive] = [limit(), limit()];
+    const link = new FakeLink(false);
+    const backend = new NetBackend(link, () => {}, { send, receive });
+    const memory = new TestMemory(0x8_0000);
+    const queue = new TestDriverQueue(memory, 32, 0x1000);
+    const test = new TestDevice(netDevice({ name: "virtio-net0", mac, mtu: 1500, offloads: false }), backend, memory);
+    test.start(queue, { index: QUEUE.RECEIVE });
+    for (let i = 0; i < 8; i++) queue.offer([{ gpa: DATA + 2048 * i, length: 2048, writable: true }]);
+    for (let i = 0; i < 5; i++) link.waiting.push(new Uint8Array(60));
+    test.server.deliver();
+    expect(queue.collect()).toHaveLength(2);
+    expect(receive.waitNs()).toBe(21e6);
+    clock.ns += 1e9;
+    test.server.deliver();
+    expect(queue.collect()).toHaveLength(2);
+    backend.handle(
+      QUEUE.TRANSMIT,
+      { head: 0, readable: [new Uint8Array(HEADER_BYTES + 600)], writable: [] },
+      { has: () => false },
+    );
+    expect(send.waitNs()).toBe(501e6);
+  });
 });

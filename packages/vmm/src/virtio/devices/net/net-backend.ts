@@ -1,6 +1,7 @@
 /** The network device's frames (virtio 1.2, section 5.1.6) to and from a link. */
 import { gather, scatter, totalBytes } from "../../../block/buffers.js";
 import type { Negotiated, VirtioBackend, VirtioInput } from "../../device.js";
+import type { RateLimit } from "../../rate-limit.js";
 import { type DescriptorChain, type Virtqueue, VirtqueueFault } from "../../virtqueue.js";
 import { type FrameLink, MOST_FRAME_BYTES } from "./frame-link.js";
 import { HEADER_BYTES, NET_FEATURE, NUM_BUFFERS_OFFSET, QUEUE, setLinkDown } from "./net.js";
@@ -10,6 +11,7 @@ const FRAMES_AT_ONCE = 256;
 
 export class NetBackend implements VirtioBackend {
   readonly input: VirtioInput;
+  readonly limit: RateLimit | undefined;
   readonly #link: FrameLink;
   /** A frame behind its header, on its way in either direction. */
   readonly #sent = new Uint8Array(MOST_FRAME_BYTES);
@@ -19,11 +21,18 @@ export class NetBackend implements VirtioBackend {
   /** What the link was told last, as bits. */
   #offload = -1;
 
-  constructor(link: FrameLink, onLinkDown: () => void) {
+  /** @param limits of either direction, as the guest sees them */
+  constructor(
+    link: FrameLink,
+    onLinkDown: () => void,
+    limits: { send?: RateLimit | undefined; receive?: RateLimit | undefined } = {},
+  ) {
     this.#link = link;
+    this.limit = limits.send;
     this.input = {
       queueIndex: QUEUE.RECEIVE,
       fd: link.fd,
+      limit: limits.receive,
       deliver: (queue, negotiated) => {
         this.#agree(negotiated);
         return this.#deliver(queue, negotiated.has(NET_FEATURE.MRG_RXBUF), onLinkDown);
@@ -36,6 +45,7 @@ export class NetBackend implements VirtioBackend {
     this.#agree(negotiated);
     const length = totalBytes(readable);
     if (length < HEADER_BYTES) throw new VirtqueueFault(`a frame of ${length} bytes, less than its header`);
+    this.limit?.charge(length - HEADER_BYTES);
     // What no link takes is lost, as a wire loses it.
     if (length > MOST_FRAME_BYTES) return 0;
     const packet = this.#sent.subarray(0, length);
@@ -61,12 +71,15 @@ export class NetBackend implements VirtioBackend {
   #deliver(queue: Virtqueue, mergeable: boolean, onLinkDown: () => void): "empty" | "full" | "ended" {
     for (let moved = 0; moved < FRAMES_AT_ONCE; moved++) {
       if (this.#waiting === 0) {
+        const { limit } = this.input;
+        if (limit !== undefined && limit.waitNs() > 0) return "empty";
         const length = this.#read();
         if (length < 0) {
           onLinkDown();
           return "ended";
         }
         if (length === 0) return "empty";
+        limit?.charge(length - HEADER_BYTES);
         this.#waiting = length;
       }
       if (!this.#place(queue, this.#received.subarray(0, this.#waiting), mergeable)) return "full";
