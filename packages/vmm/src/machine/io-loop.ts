@@ -2,7 +2,7 @@
  * What an I/O Worker does all day: waits for notifications and for what comes from outside, and gives each queue its turn.
  * While requests come quickly it looks at the queues by itself (virtio/busy-poll.ts).
  */
-import { type EventFd, Poller } from "@tools-kvm/kvm-binding";
+import { type EventFd, POLLERR, POLLHUP, POLLIN, Poller } from "@tools-kvm/kvm-binding";
 import { BusyPoll } from "../virtio/busy-poll.js";
 import type { VirtioBackend } from "../virtio/device.js";
 import type { RateLimit } from "../virtio/rate-limit.js";
@@ -33,6 +33,7 @@ export class IoLoop {
   /** Queues that are looked at without being notified of. */
   readonly #watched = new Set<number>();
   #listens = false;
+  #inputIsGone = false;
   /** The input has been left alone because its limit is spent. */
   #holdsBack = false;
 
@@ -43,12 +44,14 @@ export class IoLoop {
 
   /** Returns when it is told to stop. */
   run(): void {
-    const { stop, kicks } = this.#options;
+    const { stop, kicks, backend } = this.#options;
     try {
       this.#poller.add(stop, STOP);
       kicks.forEach((kick, queue) => {
         this.#poller.add(kick, queue);
       });
+      // Its end is heard of at any time.
+      if (backend.input !== undefined) this.#poller.add(backend.input, INPUT, 0);
       while (this.#step());
     } finally {
       this.#poller.close();
@@ -60,7 +63,7 @@ export class IoLoop {
     const ready = this.#poller.wait(timeoutMs);
     if (timeoutMs !== 0) this.#poll.woke();
     if (!this.#handleReady(ready)) return false;
-    if (this.#holdsBack && waitNs(this.#options.backend.input?.limit) === 0) this.#deliver();
+    if (this.#holdsBack && waitNs(this.#options.backend.input?.limit) === 0) this.#deliver(false);
     this.#serveWatched(ready > 0);
     return true;
   }
@@ -81,7 +84,8 @@ export class IoLoop {
       const key = this.#poller.readyKeys[i]!;
       if (key === STOP) return false;
       if (key !== INPUT && kicks[key]!.take() === 0) continue;
-      if (key === INPUT || key === backend.input?.queueIndex) this.#deliver();
+      const hasEnded = key === INPUT && (this.#poller.readyEvents[i]! & (POLLHUP | POLLERR)) !== 0;
+      if (key === INPUT || key === backend.input?.queueIndex) this.#deliver(hasEnded);
       else this.#watched.add(key);
     }
     return true;
@@ -99,17 +103,18 @@ export class IoLoop {
     }
   }
 
-  /** Waits for the input only while there is room for what comes. */
-  #deliver(): void {
+  /** Waits for the input only while there is room for what comes. One that has ended is not waited for any more. */
+  #deliver(hasEnded: boolean): void {
     const { server, backend } = this.#options;
     const { input } = backend;
-    const mayGo = waitNs(input?.limit) === 0 && server.deliver();
-    this.#holdsBack = waitNs(input?.limit) > 0;
+    if (input === undefined || this.#inputIsGone) return;
+    const mayGo = waitNs(input.limit) === 0 && server.deliver();
+    if (hasEnded) server.endInput();
+    this.#inputIsGone = server.inputHasEnded;
+    this.#holdsBack = !this.#inputIsGone && waitNs(input.limit) > 0;
     const wants = mayGo && !this.#holdsBack;
-    if (wants !== this.#listens && input !== undefined) {
-      if (wants) this.#poller.add(input, INPUT);
-      else this.#poller.remove(input);
-    }
+    if (this.#inputIsGone) this.#poller.remove(input);
+    else if (wants !== this.#listens) this.#poller.modify(input, INPUT, wants ? POLLIN : 0);
     this.#listens = wants;
   }
 }

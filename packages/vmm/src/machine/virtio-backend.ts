@@ -5,6 +5,7 @@ import { openDisk } from "../block/open-disk.js";
 import { NinePServer } from "../share/server.js";
 import type { VirtioBackend } from "../virtio/device.js";
 import { BlockBackend } from "../virtio/devices/block/block-backend.js";
+import { FailureLog } from "../virtio/devices/block/failure-log.js";
 import { EntropyBackend } from "../virtio/devices/entropy/entropy-backend.js";
 import type { FrameLink } from "../virtio/devices/net/frame-link.js";
 import { NetBackend } from "../virtio/devices/net/net-backend.js";
@@ -17,19 +18,21 @@ import type { DiskSpec, NetSpec, VirtioSpec } from "./spec.js";
 /** Opens what `spec` names; `log` takes one line. Throws DiskError, KvmError. */
 export function openBackend(spec: VirtioSpec, log: (message: string) => void): VirtioBackend {
   switch (spec.kind) {
-    case "block":
+    case "block": {
+      const failures = new FailureLog(log, monotonicNs);
       return new BlockBackend({
         disk: openSpecifiedDisk(spec),
         serial: spec.serial,
-        onError: log,
+        onFailure: (code, message) => failures.failed(code, message),
         limit: limitOf(spec.limit),
       });
+    }
     case "entropy":
       return new EntropyBackend();
     case "share":
       return new ShareBackend(new NinePServer({ root: spec.path, readonly: spec.readonly }));
     case "net":
-      return new NetBackend(openLink(spec.link), () => log("the link is down"), {
+      return new NetBackend(openLink(spec.link, log), () => log("the link is down"), {
         send: limitOf(spec.limit),
         receive: limitOf(spec.limit),
       });
@@ -40,8 +43,8 @@ function limitOf(spec: RateLimitSpec | undefined): RateLimit | undefined {
   return spec === undefined ? undefined : new RateLimit(spec, monotonicNs);
 }
 
-function openLink(link: NetSpec["link"]): FrameLink {
-  return link.type === "tap" ? new TapLink(link.name) : new StreamLink(UnixSocket.connect(link.path));
+function openLink(link: NetSpec["link"], log: (message: string) => void): FrameLink {
+  return link.type === "tap" ? new TapLink(link.name, log) : new StreamLink(UnixSocket.connect(link.path));
 }
 
 export function openSpecifiedDisk({ path, format, readonly, cache }: Omit<DiskSpec, "sizeBytes">): DiskImage {

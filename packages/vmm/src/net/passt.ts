@@ -71,7 +71,9 @@ export class Passt {
     this.#child.once("error", (error: NodeJS.ErrnoException) => {
       end(error.code === "ENOENT" ? "passt is not installed; apt-get install passt" : error.message);
     });
-    this.#child.once("close", (status, signal) => end(lastWords(this.#said) ?? `passt ended with ${signal ?? status}`));
+    this.#child.once("close", (status, signal) =>
+      end(signal === null ? (lastWords(this.#said) ?? `exit code ${status}`) : `by ${signal}`),
+    );
   }
 
   close(): void {

@@ -47,6 +47,6 @@ export interface VirtioInput {
   readonly limit?: RateLimit | undefined;
   /** Moves what there is into the queue's buffers. `full` when it has no more of them: deliver() is called again when the driver adds some. */
   deliver(queue: Virtqueue, negotiated: Negotiated): "empty" | "full" | "ended";
-  /** The configuration space has to say something else from now on; asked after deliver() has said "ended". */
+  /** What the configuration space says from now on; asked when there will be nothing any more, and after every reset from then on. */
   configAfterEnd?(config: Uint8Array): void;
 }

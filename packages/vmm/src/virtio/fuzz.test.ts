@@ -141,7 +141,7 @@ describe.each<Ring>(["split", "packed"])(`${CHAINS} mutated chains in a %s ring 
     const backend = new BlockBackend({
       disk,
       serial: "fuzz",
-      onError: (message) => {
+      onFailure: (_code, message) => {
         throw new Error(`the disk was asked for what it has not: ${message}`);
       },
     });

@@ -95,8 +95,7 @@ export class DeviceServer {
    * input is worth waiting for.
    */
   deliver(): boolean {
-    const { state, backend } = this.#options;
-    const { input } = backend;
+    const { input } = this.#options.backend;
     if (input === undefined || this.#inputEnded) return false;
     return this.#atQueues(() => {
       const queue = this.#ready(input.queueIndex);
@@ -108,11 +107,30 @@ export class DeviceServer {
       this.#tell(queue);
       if (result !== "ended") return result === "empty";
       this.#inputEnded = true;
-      input.configAfterEnd?.(state.config);
-      state.configGeneration++;
-      this.#interrupt(INTERRUPT.CONFIGURATION_CHANGE);
+      this.#showEnd();
       return false;
     });
+  }
+
+  get inputHasEnded(): boolean {
+    return this.#inputEnded;
+  }
+
+  /** Nothing will come from outside any more, whether or not the driver has buffers for what may still be there. */
+  endInput(): void {
+    if (this.#inputEnded) return;
+    this.#atQueues(() => {
+      this.#inputEnded = true;
+      this.#showEnd();
+      return false;
+    });
+  }
+
+  #showEnd(): void {
+    const { state, backend } = this.#options;
+    backend.input?.configAfterEnd?.(state.config);
+    state.configGeneration++;
+    this.#interrupt(INTERRUPT.CONFIGURATION_CHANGE);
   }
 
   #interrupt(why: number): void {
@@ -128,6 +146,8 @@ export class DeviceServer {
     if (this.#epoch !== this.#currentEpoch()) {
       this.#queues.clear();
       this.#epoch = this.#currentEpoch();
+      // A reset has made the configuration space what it was at first.
+      if (this.#inputEnded) this.#showEnd();
     }
     if (state.queues[QUEUE.WORDS * index + QUEUE.READY] !== 1) return undefined;
     const known = this.#queues.get(index);

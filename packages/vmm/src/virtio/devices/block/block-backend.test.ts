@@ -35,7 +35,7 @@ function setUp({ readonly = false, features = [BLOCK_FEATURE.FLUSH] as readonly 
   const backend = new BlockBackend({
     disk,
     serial: "SERIAL-0123456789-too-long",
-    onError: (message) => errors.push(message),
+    onFailure: (code, message) => errors.push(`${code}: ${message}`),
   });
   const negotiated = { has: (feature: number) => features.includes(feature) };
   /** Sends `out` behind the header and has room for `inBytes` and the status. */
@@ -161,7 +161,7 @@ describe("a block request", () => {
   it("is charged with its data, read or written, and with nothing else", () => {
     const limit = new RateLimit({ bytesPerSecond: 1000, burstSeconds: 0.1 }, () => 0);
     const disk = new MemoryDisk(SECTORS * SECTOR_BYTES);
-    const backend = new BlockBackend({ disk, serial: "", onError() {}, limit });
+    const backend = new BlockBackend({ disk, serial: "", onFailure() {}, limit });
     const none = { has: () => false };
     const status = new Uint8Array(1);
     const sector = new Uint8Array(512);

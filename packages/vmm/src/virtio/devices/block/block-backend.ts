@@ -21,8 +21,8 @@ export interface BlockBackendOptions {
   readonly disk: DiskImage;
   /** What GET_ID answers; cut to twenty bytes. */
   readonly serial: string;
-  /** Told of every request that the disk failed: one line. */
-  readonly onError: (message: string) => void;
+  /** Told of every request that the disk failed: an errno name, and one line. */
+  readonly onFailure: (code: string, message: string) => void;
   readonly limit?: RateLimit | undefined;
 }
 
@@ -38,13 +38,13 @@ export class BlockBackend implements VirtioBackend {
   readonly #disk: DiskImage;
   readonly #sectors: number;
   readonly #id = new Uint8Array(ID_BYTES);
-  readonly #onError: (message: string) => void;
+  readonly #onFailure: (code: string, message: string) => void;
 
-  constructor({ disk, serial, onError, limit }: BlockBackendOptions) {
+  constructor({ disk, serial, onFailure, limit }: BlockBackendOptions) {
     this.#disk = disk;
     this.#sectors = capacitySectors(disk.sizeBytes);
     this.#id.set(new TextEncoder().encode(serial).subarray(0, ID_BYTES));
-    this.#onError = onError;
+    this.#onFailure = onFailure;
     this.limit = limit;
   }
 
@@ -157,7 +157,7 @@ export class BlockBackend implements VirtioBackend {
 
   #statusOf(error: unknown): number {
     if (error instanceof Refused) return error.status;
-    this.#onError(`${errnoOf(error)}: ${(error as Error).message}`);
+    this.#onFailure(errnoOf(error), (error as Error).message);
     return S.IOERR;
   }
 }

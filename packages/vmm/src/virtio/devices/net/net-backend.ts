@@ -20,6 +20,7 @@ export class NetBackend implements VirtioBackend {
   #waiting = 0;
   /** What the link was told last, as bits. */
   #offload = -1;
+  #isDown = false;
 
   /** @param limits of either direction, as the guest sees them */
   constructor(
@@ -35,9 +36,13 @@ export class NetBackend implements VirtioBackend {
       limit: limits.receive,
       deliver: (queue, negotiated) => {
         this.#agree(negotiated);
-        return this.#deliver(queue, negotiated.has(NET_FEATURE.MRG_RXBUF), onLinkDown);
+        return this.#deliver(queue, negotiated.has(NET_FEATURE.MRG_RXBUF));
       },
-      configAfterEnd: setLinkDown,
+      configAfterEnd: (config) => {
+        if (!this.#isDown) onLinkDown();
+        this.#isDown = true;
+        setLinkDown(config);
+      },
     };
   }
 
@@ -68,16 +73,13 @@ export class NetBackend implements VirtioBackend {
     this.#link.setOffload?.({ checksum, tso4, tso6 });
   }
 
-  #deliver(queue: Virtqueue, mergeable: boolean, onLinkDown: () => void): "empty" | "full" | "ended" {
+  #deliver(queue: Virtqueue, mergeable: boolean): "empty" | "full" | "ended" {
     for (let moved = 0; moved < FRAMES_AT_ONCE; moved++) {
       if (this.#waiting === 0) {
         const { limit } = this.input;
         if (limit !== undefined && limit.waitNs() > 0) return "empty";
         const length = this.#read();
-        if (length < 0) {
-          onLinkDown();
-          return "ended";
-        }
+        if (length < 0) return "ended";
         if (length === 0) return "empty";
         limit?.charge(length - HEADER_BYTES);
         this.#waiting = length;

@@ -6,9 +6,17 @@ import { HEADER_BYTES } from "./net.js";
 export class TapLink implements FrameLink {
   readonly hasHeader = true;
   readonly #tap: Tap;
+  readonly #name: string;
+  readonly #log: (message: string) => void;
+  #isDown = false;
 
-  /** Throws KvmError: EPERM, EBUSY. */
-  constructor(name: string) {
+  /**
+   * Throws KvmError: EPERM, EBUSY.
+   * @param log one line when a frame finds the interface down, and one when it is up again
+   */
+  constructor(name: string, log: (message: string) => void) {
+    this.#name = name;
+    this.#log = log;
     this.#tap = Tap.open({ name, vnetHeaderBytes: HEADER_BYTES });
   }
 
@@ -29,9 +37,17 @@ export class TapLink implements FrameLink {
   write(frame: Uint8Array): void {
     try {
       this.#tap.write(frame);
-    } catch {
+      if (this.#isDown) this.#note(false);
+    } catch (error) {
       // The interface is down, or the driver's header makes no sense to the kernel: the frame is lost.
+      if (errnoName(error) === "EIO" && !this.#isDown) this.#note(true);
     }
+  }
+
+  #note(isDown: boolean): void {
+    this.#isDown = isDown;
+    const state = isDown ? "down: what the guest sends is lost until it is up again" : "up again";
+    this.#log(`${this.#name} is ${state}`);
   }
 
   setOffload({ checksum, tso4, tso6 }: Offload): void {
