@@ -1,3 +1,7 @@
 /** Every theme, in the order in which they are reported. To add one, add a line. */
 import "./capabilities.js";
+import "./lifecycle.js";
 import "./port-io.js";
+import "./mmio.js";
+import "./coalesced.js";
+import "./ioeventfd.js";
