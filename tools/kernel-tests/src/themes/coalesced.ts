@@ -4,7 +4,7 @@ import { asm16, asm32 } from "../guest/code.js";
 import { type Machine, MMIO, machine } from "../guest/machine.js";
 import { themeOf } from "../registry.js";
 
-const it = themeOf("coalesced", "api.rst 4.116 KVM_(UN)REGISTER_COALESCED_MMIO");
+const it = themeOf("coalesced", "api.rst, KVM_(UN)REGISTER_COALESCED_MMIO");
 
 /** Entries of the ring: (a page minus its head) / 24 bytes, less the one that tells full from empty. */
 const RING_ENTRIES = Math.floor((4096 - 8) / 24) - 1;
@@ -77,7 +77,7 @@ it(
       "ring",
     );
   },
-  { source: "api.rst 8.24 KVM_CAP_COALESCED_PIO" },
+  { source: "api.rst, KVM_CAP_COALESCED_PIO" },
 );
 
 const many = asm32`

@@ -5,3 +5,5 @@ import "./port-io.js";
 import "./mmio.js";
 import "./coalesced.js";
 import "./ioeventfd.js";
+import "./memory-slots.js";
+import "./dirty-log.js";

@@ -5,7 +5,7 @@ import { asm16, asm32, asm64 } from "../guest/code.js";
 import { DATA, machine } from "../guest/machine.js";
 import { themeOf } from "../registry.js";
 
-const it = themeOf("port-io", "api.rst 5 KVM_EXIT_IO");
+const it = themeOf("port-io", "api.rst, KVM_EXIT_IO");
 
 const writes = asm16`
   mov eax, 0x44332211
@@ -149,7 +149,7 @@ it(
     m.memory.bytes.set(Buffer.from("olleh"), DATA);
     equal(text(m.trace()), "hello", "text");
   },
-  { source: "SDM 2 OUTS/OUTSB/OUTSW/OUTSD" },
+  { source: "SDM, OUTS/OUTSB/OUTSW/OUTSD" },
 );
 
 const stringIn = asm16`
@@ -213,7 +213,7 @@ it(
     using m = machine(repZero);
     equal(m.next(), "hlt", "exit");
   },
-  { source: "SDM 2 REP" },
+  { source: "SDM, REP" },
 );
 
 it(
@@ -228,5 +228,5 @@ it(
     equal(m.vcpu.getRegs().rax & 0xffn, 0x5an, "AL");
     equal(m.vcpu.getRegs().rip, BigInt(0x1000 + 8), "RIP");
   },
-  { source: "api.rst 5 KVM_EXIT_IO, immediate_exit" },
+  { source: "api.rst, KVM_EXIT_IO, immediate_exit" },
 );
