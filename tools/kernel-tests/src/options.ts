@@ -9,7 +9,7 @@ Tests what the kernel's KVM promises to user space, on this host or in the lab. 
   --list             prints the tests with their promises, and runs none
   --json             one JSON document instead of KTAP
   --jobs N           processes at once (default: half the CPUs, at least 2)
-  --timeout SECONDS  for each test (default: 5; in the lab 60)
+  --timeout SECONDS  for each test (default: 5; in the lab 20)
   --lab              runs in the lab: a real kvm-amd, emulated by QEMU
   --kernel FILE      the lab's kernel: a bzImage or vmlinux
   --modules DIR      its modules: an INSTALL_MOD_PATH, or "none"

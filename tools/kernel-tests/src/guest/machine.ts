@@ -16,6 +16,9 @@ export const MMIO = 0xd0000000;
 
 const CODE_SELECTOR = 0x08;
 const DATA_SELECTOR = 0x10;
+const CODE_DESCRIPTOR_32 = 0x00cf9b000000ffffn;
+const CODE_DESCRIPTOR_64 = 0x00af9b000000ffffn;
+const DATA_DESCRIPTOR = 0x00cf93000000ffffn;
 const CR0_PE = 0x1n;
 const CR0_ET = 0x10n;
 const CR0_PG = 0x80000000n;
@@ -64,7 +67,7 @@ export class Machine implements Disposable {
   enter(code: GuestCode, vcpu: b.Vcpu): void {
     const sregs = vcpu.getSregs();
     if (code.bits === 16) enterRealMode(sregs);
-    else if (code.bits === 32) enterProtectedMode(sregs);
+    else if (code.bits === 32) this.#enterProtectedMode(sregs);
     else this.#enterLongMode(sregs);
     vcpu.setSregs(sregs);
     vcpu.setRegs({ rip: CODE, rsp: STACK_TOP, rflags: 2 });
@@ -72,8 +75,7 @@ export class Machine implements Disposable {
 
   /** Runs to the next exit and tells it in words: "out byte 0x10: 0x41", "hlt". A signal is told as "-EINTR". */
   next(): string {
-    const reason = this.vcpu.run();
-    return reason < 0 ? `-${b.errnoNames.get(-reason)}` : describeExit(this.run, this.vcpu.runPage);
+    return nextExit(this.vcpu);
   }
 
   /** The exits up to and with the first that is no port or memory access. */
@@ -134,12 +136,18 @@ export class Machine implements Disposable {
       for (let i = 0; i < 512; i++)
         entry(pageTable(2 + gib), i, BigInt(gib * 2 ** 30 + i * 2 ** 21) | PAGE_PRESENT_WRITABLE_USER | PAGE_LARGE);
     }
-    view.setBigUint64(GDT + CODE_SELECTOR, 0x00af9b000000ffffn, true);
-    view.setBigUint64(GDT + DATA_SELECTOR, 0x00cf93000000ffffn, true);
-    enterProtectedMode(sregs);
+    this.#enterProtectedMode(sregs);
+    view.setBigUint64(GDT + CODE_SELECTOR, CODE_DESCRIPTOR_64, true);
     sregs.cs.assign({ l: 1, db: 0 });
     sregs.assign({ cr3: PAGE_TABLES, cr4: CR4_PAE, efer: EFER_LME_LMA, cr0: CR0_PE | CR0_ET | CR0_PG });
     sregs.idt.assign({ base: IDT, limit: 0xfff });
+  }
+
+  #enterProtectedMode(sregs: b.Sregs): void {
+    // An interrupt loads CS from here, long after the segments were set.
+    this.view.setBigUint64(GDT + CODE_SELECTOR, CODE_DESCRIPTOR_32, true);
+    this.view.setBigUint64(GDT + DATA_SELECTOR, DATA_DESCRIPTOR, true);
+    enterFlatMode(sregs);
   }
 
   #writeHandlers(code: GuestCode, handlers: Readonly<Record<number, number>>): void {
@@ -162,7 +170,7 @@ function enterRealMode(sregs: b.Sregs): void {
   for (const segment of [sregs.cs, sregs.ds, sregs.es, sregs.ss]) segment.assign({ base: 0, selector: 0 });
 }
 
-function enterProtectedMode(sregs: b.Sregs): void {
+function enterFlatMode(sregs: b.Sregs): void {
   const flat = { base: 0, limit: 0xffffffff, present: 1, s: 1, db: 1, g: 1, dpl: 0, unusable: 0, l: 0 };
   sregs.cs.assign({ ...flat, selector: CODE_SELECTOR, type: 11 });
   for (const segment of [sregs.ds, sregs.es, sregs.fs, sregs.gs, sregs.ss])
@@ -170,6 +178,12 @@ function enterProtectedMode(sregs: b.Sregs): void {
   sregs.gdt.assign({ base: GDT, limit: 0x17 });
   sregs.idt.assign({ base: IDT, limit: 0x7ff });
   sregs.cr0 = CR0_PE | CR0_ET;
+}
+
+/** As Machine.next, for any vCPU. One that starts by INIT and SIPI first says "-EAGAIN". */
+export function nextExit(vcpu: b.Vcpu): string {
+  const reason = vcpu.run();
+  return reason < 0 ? `-${b.errnoNames.get(-reason)}` : describeExit(vcpu.runView, vcpu.runPage);
 }
 
 /** A machine with its vCPU at the start of `code`. */

@@ -7,3 +7,6 @@ import "./coalesced.js";
 import "./ioeventfd.js";
 import "./memory-slots.js";
 import "./dirty-log.js";
+import "./irq-lines.js";
+import "./pit.js";
+import "./lapic.js";
