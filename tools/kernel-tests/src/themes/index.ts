@@ -10,3 +10,6 @@ import "./dirty-log.js";
 import "./irq-lines.js";
 import "./pit.js";
 import "./lapic.js";
+import "./msrs.js";
+import "./cpuid.js";
+import "./registers.js";
