@@ -5,9 +5,9 @@
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { type CpioEntry, cpioArchive } from "@tools-kvm/firmware";
 import { findBusybox } from "./busybox.js";
 import { cacheDirectory, digest, keep } from "./cache.js";
-import { type CpioEntry, cpioArchive } from "./cpio.js";
 import { LabError } from "./errors.js";
 import { identifyKernel, unpackBzImage } from "./kernel-image.js";
 import type { LabKernel } from "./kernels.js";

@@ -1,5 +1,5 @@
 /** The lab as a library, for tests and benchmarks: `await runInLab({ command: ["uname", "-r"] })`. */
-export { type CpioEntry, cpioArchive } from "./cpio.js";
+export { type CpioEntry, cpioArchive } from "@tools-kvm/firmware";
 export { LabError } from "./errors.js";
 export { buildInitramfs, type InitramfsOptions } from "./initramfs.js";
 export type { TerminalSize } from "./job.js";

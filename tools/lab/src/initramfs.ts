@@ -3,11 +3,11 @@
  * give equal bytes.
  */
 import { readFileSync } from "node:fs";
+import { type CpioEntry, cpioArchive, resolveModules } from "@tools-kvm/firmware";
 import { findBusybox } from "./busybox.js";
-import { type CpioEntry, cpioArchive } from "./cpio.js";
 import { LabError } from "./errors.js";
 import { moduleEntries } from "./module-files.js";
-import { readModuleIndex, resolveModules } from "./modules.js";
+import { readModuleIndex } from "./modules.js";
 
 export interface InitramfsOptions {
   /** What the guest runs once /proc, /sys, /dev and the modules are there: a script for busybox's sh, with all its applets. */

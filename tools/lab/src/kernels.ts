@@ -1,10 +1,11 @@
 /** Finds the kernel and the modules a lab boots: the newest fitting one of this host, or the one that was asked for. */
 import { accessSync, constants, existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { join, resolve } from "node:path";
+import { type KernelModule, resolveModules } from "@tools-kvm/firmware";
 import { decompress } from "./decompress.js";
 import { LabError } from "./errors.js";
 import { identifyKernel, moduleKernelVersion } from "./kernel-image.js";
-import { type KernelModule, readModuleIndex, resolveModules } from "./modules.js";
+import { readModuleIndex } from "./modules.js";
 
 /** Without these the lab cannot reach its root and its host, or has no KVM to test. */
 const REQUIRED_MODULES = ["virtio_pci", "virtio_console", "9pnet_virtio", "9p", "overlay", "kvm-amd"];

@@ -1,9 +1,8 @@
 /** Kernel modules as entries of an initramfs: unpacked, numbered in the order of insertion, with that order as a file. */
 import { join } from "node:path";
-import type { CpioEntry } from "./cpio.js";
+import type { CpioEntry, KernelModule } from "@tools-kvm/firmware";
 import { decompress } from "./decompress.js";
 import { readModule } from "./kernels.js";
-import type { KernelModule } from "./modules.js";
 
 /** `modules/NN-NAME.ko` for each, and `modules/order` with a line `NAME FILE` for each. */
 export function moduleEntries(directory: string | undefined, modules: readonly KernelModule[]): CpioEntry[] {
