@@ -14,4 +14,5 @@ export {
 export { type TableFile, tableFiles } from "./linker.js";
 export { buildMpTable, type MpTable } from "./mp-table.js";
 export { optionRomPath, romPath } from "./rom.js";
+export { sandboxInitPath } from "./sandbox-init.js";
 export { buildSmbios, type SmbiosMachine, type SmbiosTables, smbiosFiles } from "./smbios/build.js";

@@ -83,6 +83,7 @@ Examples:
   vmm run --config machine.json            a machine that vmm config has written down
   vmm ps                                   what is running
   vmm attach NAME                          its serial console
+  vmm sandbox -- make test                 a command in a machine, on this host's files
   vmm doctor                               what this host's KVM can do
 
 Exit codes: the guest's own; 1 when it crashed or the host cannot run it; 2 for a wrong command line.`,
@@ -120,6 +121,37 @@ Examples:
   vmm config --schema`,
     )
     .action(async (options, command) => finish((await import("./config.js")).config(options, givenIn(command))));
+
+  vmm
+    .command("sandbox")
+    .description(
+      "run a command in a machine of its own, on this host's files, of which it can change the current folder's",
+    )
+    .argument("[command...]", "the command and its arguments, behind -- (default: your shell)")
+    .option("--cpus <n>", "vCPUs (default: as many as the host has)")
+    .option("--memory <size>", "guest RAM, which also holds what is written outside of shared folders", "1G")
+    .addOption(
+      repeatable("--share <folder>", "DIR[,ro] or PATH=DIR[,ro]: a folder that may be written; may be repeated"),
+    )
+    .option("--ro", "the current folder cannot be written either")
+    .addOption(new Option("--net <link>", "the way out").choices(["user", "none"]).default("none"))
+    .option("--kernel <file>", "a bzImage with its modules in /lib/modules (default: the host's, from /boot)")
+    .option("--name <name>", "name to find it by (default: vm-PID)")
+    .addHelpText(
+      "after",
+      `
+The host's root is there, read-only, under a layer in memory; the current folder is the host's own. The terminal, pipes,
+signals and the exit status are the command's. On a terminal, Ctrl-] three times ends it all.
+
+Exit codes: the command's own; 128 + N when signal N ended it; 125 when there is no sandbox; 2 for a wrong command line.
+
+Examples:
+  vmm sandbox                              your shell, in here
+  vmm sandbox -- uname -a
+  vmm sandbox --net user --memory 2G -- npm install
+  vmm sandbox --share ~/src,ro --ro -- make -C ~/src -n`,
+    )
+    .action(async (command, options) => finish(await (await import("./sandbox.js")).sandbox(command, options)));
 
   vmm
     .command("ps")

@@ -1,0 +1,150 @@
+/** `vmm sandbox`: a command in a machine of its own, on the host's own root. */
+import { constants } from "node:os";
+import { Kvm } from "@tools-kvm/kvm-binding";
+import { ConsoleHub } from "../console/hub.js";
+import { serve } from "../control/server.js";
+import { Machine, type MachineEnd } from "../machine/machine.js";
+import { maxVcpus } from "../machine/virtual-machine.js";
+import { SandboxLine } from "../sandbox/line.js";
+import { EXIT } from "./errors.js";
+import { crashScreen } from "./reports.js";
+import type { RunPlan } from "./run-options.js";
+import { planSandbox, SANDBOX_FAILED, type SandboxOptions } from "./sandbox-options.js";
+import { openTerminal } from "./terminal.js";
+
+/** Three of these in a row end the sandbox, whatever its command does. */
+const CTRL_RIGHT_BRACKET = 0x1d;
+const PRESSES_TO_END = 3;
+const PASSED_SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"] as const;
+/** A status of a shell's for what a signal ended. */
+const SIGNALLED = 128;
+
+export async function sandbox(command: readonly string[], options: SandboxOptions): Promise<number> {
+  using kvm = Kvm.open();
+  const hasTerminal = process.stdin.isTTY === true && process.stdout.isTTY === true;
+  const { plan, close } = await planSandbox(command, options, { maxCpus: maxVcpus(kvm), hasTerminal });
+  try {
+    return await new Sandbox(plan, hasTerminal).run();
+  } finally {
+    close();
+  }
+}
+
+class Sandbox {
+  readonly #plan: RunPlan;
+  readonly #hasTerminal: boolean;
+  readonly #machine: Machine;
+  readonly #line: SandboxLine;
+  #status: number | undefined;
+  #failure: string | undefined;
+  #signals = 0;
+  #presses = 0;
+
+  constructor(plan: RunPlan, hasTerminal: boolean) {
+    this.#plan = plan;
+    this.#hasTerminal = hasTerminal;
+    this.#line = new SandboxLine({
+      send: (bytes) => void this.#machine.receive(bytes),
+      onOutput: (bytes) => void this.#write(process.stdout, bytes),
+      onErrors: (bytes) => void this.#write(process.stderr, bytes),
+      onStatus: (status) => {
+        this.#status = status;
+        void this.#machine.stop();
+      },
+      onFailure: (message) => {
+        this.#failure = message;
+      },
+      onRoom: (hasRoom) => void (hasRoom ? process.stdin.resume() : process.stdin.pause()),
+    });
+    const release = (): void => this.#machine.releaseOutputs();
+    process.stdout.on("drain", release);
+    process.stderr.on("drain", release);
+    this.#machine = new Machine({
+      spec: plan.spec,
+      resetOnRequest: false,
+      onOutput: (output, bytes) => {
+        if (output === "serial") this.#line.push(bytes);
+        return !process.stdout.writableNeedDrain && !process.stderr.writableNeedDrain;
+      },
+      onLog: (message) => void process.stderr.write(`vmm: ${plan.spec.name}: ${message}\n`),
+    });
+  }
+
+  async run(): Promise<number> {
+    const machine = this.#machine;
+    const hub = new ConsoleHub({ onInput: () => {}, onDrain: () => {} });
+    const server = await serve({ machine, kernel: this.#plan.kernel, viewers: () => hub.viewers }, hub);
+    const restore = this.#connect();
+    let end: MachineEnd;
+    try {
+      machine.start(this.#plan.source);
+      end = await machine.ended;
+    } finally {
+      restore();
+      hub.close();
+      server.close();
+    }
+    return this.#result(end);
+  }
+
+  /** Joins the command with whatever this process was started with. Returns what undoes it. */
+  #connect(): () => void {
+    const { stdin, stdout } = process;
+    const onSignal = (signal: NodeJS.Signals): void => this.#onSignal(signal);
+    const onResize = (): void => this.#line.resize(stdout.columns, stdout.rows);
+    const onEnd = (): void => this.#line.endInput();
+    const onBrokenPipe = (): void => void this.#machine.stop();
+    for (const name of PASSED_SIGNALS) process.on(name, onSignal);
+    if (this.#hasTerminal) stdout.on("resize", onResize);
+    stdin.on("end", onEnd).on("error", onEnd);
+    stdout.on("error", onBrokenPipe);
+    const terminal = openTerminal((bytes) => this.#input(bytes), { raw: this.#hasTerminal });
+    return () => {
+      terminal.restore();
+      for (const name of PASSED_SIGNALS) process.off(name, onSignal);
+      stdout.off("resize", onResize).off("error", onBrokenPipe);
+      stdin.off("end", onEnd).off("error", onEnd);
+    };
+  }
+
+  #input(bytes: Uint8Array): void {
+    if (this.#hasTerminal) {
+      for (const byte of bytes) this.#presses = byte === CTRL_RIGHT_BRACKET ? this.#presses + 1 : 0;
+      if (this.#presses >= PRESSES_TO_END) void this.#machine.stop();
+    }
+    this.#line.input(bytes);
+  }
+
+  /** The first goes to the command; whoever asks again wants it over. */
+  #onSignal(signal: NodeJS.Signals): void {
+    this.#signals++;
+    const number = constants.signals[signal];
+    if (this.#line.isReady && this.#signals === 1) {
+      this.#line.signal(number);
+      return;
+    }
+    this.#status = SIGNALLED + number;
+    void this.#machine.stop();
+  }
+
+  #write(stream: NodeJS.WriteStream, bytes: Uint8Array): void {
+    // The bytes are a view of a buffer that the machine will use again.
+    stream.write(Uint8Array.from(bytes));
+  }
+
+  #result(end: MachineEnd): number {
+    if (this.#status !== undefined) return this.#status;
+    const { name } = this.#plan.spec;
+    const say = (text: string): void => void process.stderr.write(`vmm: sandbox: ${text}\n`);
+    if (this.#failure !== undefined) {
+      say(this.#failure);
+      return SANDBOX_FAILED;
+    }
+    if (end.why === "stopped")
+      return this.#presses >= PRESSES_TO_END ? SIGNALLED + constants.signals.SIGKILL : EXIT.FAILURE;
+    if (end.why === "crashed") process.stderr.write(`${crashScreen(name, end.report)}\n`);
+    process.stderr.write(this.#line.console);
+    say(end.why === "failed" ? end.message : `the machine ended (${end.why}) before its command did`);
+    return SANDBOX_FAILED;
+  }
+}
