@@ -26,6 +26,8 @@ export class IoThread {
   constructor({ spec, state, ram, index, wires, onLog, onFailure }: IoThreadOptions) {
     this.#worker = new Worker(new URL("./io-worker.js", import.meta.url), {
       name: wires.placement.device.name,
+      // A share opens by openat2, of which Node knows nothing and so warns at each close.
+      trackUnmanagedFds: false,
       resourceLimits: { maxYoungGenerationSizeMb: 4, maxOldGenerationSizeMb: 64, codeRangeSizeMb: 4, stackSizeMb: 1 },
     });
     this.#ended = new Promise((resolve) => {
