@@ -62,7 +62,8 @@ static void take_frame(enum frame kind, const unsigned char *payload, size_t len
 	} else if (kind == FRAME_SIZE && length == 4) {
 		set_size(payload);
 	} else if (kind == FRAME_SIGNAL && length == 1) {
-		sys2(__NR_kill, -command, payload[0]);
+		/* As on the host: what a terminal sends is for all in front of it, a request to end for the one process. */
+		sys2(__NR_kill, payload[0] == SIGTERM ? command : -command, payload[0]);
 	}
 }
 

@@ -107,6 +107,15 @@ export const SUITE: readonly SuiteEntry[] = [
     needsPrograms: ["busybox"],
   },
   {
+    name: "vmm sandbox runs commands on the host's kernel and files: streams, terminal, signals, network, status",
+    command: ["node", "tools/lab/suite/linux-sandbox.mjs"],
+    timeoutMs: 10 * MINUTE_MS,
+    cpus: 1,
+    memoryMiB: 3072,
+    needsFiles: ["tools/lab/suite/linux-sandbox.mjs", "packages/firmware/dist/sandbox-init"],
+    needsPrograms: ["busybox", "ip", "passt", "script", "setpriv"],
+  },
+  {
     name: "Linux's 9p client on the server for shared folders",
     command: ["node", "tools/lab/suite/shared-folder.mjs"],
     timeoutMs: 15 * MINUTE_MS,

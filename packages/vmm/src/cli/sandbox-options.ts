@@ -1,9 +1,10 @@
 /** `vmm sandbox`'s command line, checked. */
 import { existsSync, statSync } from "node:fs";
-import { availableParallelism, userInfo } from "node:os";
+import { availableParallelism } from "node:os";
 import { resolve } from "node:path";
 import { kvmKind } from "../machine/host.js";
 import type { NetSpec, ShareSpec } from "../machine/spec.js";
+import { MAXIMUM_VIRTIO_DEVICES } from "../machine/virtio.js";
 import { hostNetwork } from "../sandbox/host-network.js";
 import { sandboxInitramfs } from "../sandbox/initramfs.js";
 import type { SandboxNetwork, SandboxShare } from "../sandbox/job.js";
@@ -37,14 +38,18 @@ export interface SandboxHost {
   readonly maxCpus: number;
   /** Both ends of the command are the user's terminal. */
   readonly hasTerminal: boolean;
+  /** One line, while the machine runs. */
+  readonly onLog: (message: string) => void;
 }
 
 /** Throws CliError, and then nothing is left running. */
 export async function planSandbox(
   command: readonly string[],
   options: SandboxOptions,
-  { maxCpus, hasTerminal }: SandboxHost,
+  { maxCpus, hasTerminal, onLog }: SandboxHost,
 ): Promise<{ plan: RunPlan; close(): void }> {
+  const folder = process.cwd();
+  const shares = planShares(options, folder);
   if (kvmKind() === "pvm")
     throw new CliError(
       "sandbox: Linux does not boot on this host's KVM (kvm-pvm); vmm doctor says more",
@@ -52,8 +57,6 @@ export async function planSandbox(
     );
   const withNetwork = options.net === "user";
   const kernel = chooseKernel(options.kernel, withNetwork);
-  const folder = process.cwd();
-  const shares = planShares(options, folder);
   const network = withNetwork ? networkOfHost() : undefined;
   const initramfs = archive(kernel, {
     ...{ command: command.length > 0 ? command : [process.env.SHELL ?? "/bin/sh"], folder, network },
@@ -62,7 +65,7 @@ export async function planSandbox(
     ...identity(),
     ...(hasTerminal && { terminal: { columns: process.stdout.columns, rows: process.stdout.rows } }),
   });
-  const nets = withNetwork ? await startNetwork(options.name ?? "") : { specs: [], close: () => {} };
+  const nets = withNetwork ? await startNetwork(options.name ?? "", onLog) : { specs: [], close: () => {} };
   try {
     const plan = planRun(
       {
@@ -127,6 +130,9 @@ function planShares({ share, ro = false }: SandboxOptions, folder: string): Plan
   share.forEach((text, index) => {
     planned.push(namedShare(text, index));
   });
+  // One place is the network's.
+  if (planned.length >= MAXIMUM_VIRTIO_DEVICES)
+    throw new CliError(`--share: ${share.length} folders, and a machine has no room for so many`);
   return planned;
 }
 
@@ -161,8 +167,7 @@ function environment(): Record<string, string> {
 }
 
 function identity(): { user: number; group: number; groups: number[] } {
-  const { uid, gid } = userInfo();
-  return { user: process.geteuid?.() ?? uid, group: process.getegid?.() ?? gid, groups: process.getgroups?.() ?? [] };
+  return { user: process.geteuid!(), group: process.getegid!(), groups: process.getgroups!() };
 }
 
 function networkOfHost(): SandboxNetwork {
@@ -171,7 +176,10 @@ function networkOfHost(): SandboxNetwork {
   throw new CliError("--net user: this host has no IPv4 gateway to pass the guest's traffic to", SANDBOX_FAILED);
 }
 
-async function startNetwork(name: string): Promise<{ specs: readonly NetSpec[]; close(): void }> {
+async function startNetwork(
+  name: string,
+  onLog: (message: string) => void,
+): Promise<{ specs: readonly NetSpec[]; close(): void }> {
   const { planNets } = await import("./net-option.js");
-  return planNets(["user"], name, (message) => void process.stderr.write(`vmm: ${message}\n`));
+  return planNets(["user"], name, onLog);
 }

@@ -1,12 +1,14 @@
 /** `vmm sandbox`: a command in a machine of its own, on the host's own root. */
 import { constants } from "node:os";
 import { Kvm } from "@tools-kvm/kvm-binding";
+import { BootError } from "../boot/errors.js";
 import { ConsoleHub } from "../console/hub.js";
-import { serve } from "../control/server.js";
+import { NameTakenError } from "../control/registry.js";
+import { type ControlServer, serve } from "../control/server.js";
 import { Machine, type MachineEnd } from "../machine/machine.js";
 import { maxVcpus } from "../machine/virtual-machine.js";
 import { SandboxLine } from "../sandbox/line.js";
-import { EXIT } from "./errors.js";
+import { CliError, EXIT } from "./errors.js";
 import { crashScreen } from "./reports.js";
 import type { RunPlan } from "./run-options.js";
 import { planSandbox, SANDBOX_FAILED, type SandboxOptions } from "./sandbox-options.js";
@@ -22,16 +24,23 @@ const SIGNALLED = 128;
 export async function sandbox(command: readonly string[], options: SandboxOptions): Promise<number> {
   using kvm = Kvm.open();
   const hasTerminal = process.stdin.isTTY === true && process.stdout.isTTY === true;
-  const { plan, close } = await planSandbox(command, options, { maxCpus: maxVcpus(kvm), hasTerminal });
+  let box: Sandbox | undefined;
+  const onLog = (message: string): void => (box === undefined ? say(message) : box.log(message));
+  const { plan, close } = await planSandbox(command, options, { maxCpus: maxVcpus(kvm), hasTerminal, onLog });
   try {
-    return await new Sandbox(plan, hasTerminal).run();
+    box = new Sandbox(plan, options.memory, hasTerminal);
+    return await box.run();
   } finally {
     close();
   }
 }
 
+const say = (message: string): void => void process.stderr.write(`vmm: sandbox: ${message}\n`);
+
 class Sandbox {
   readonly #plan: RunPlan;
+  /** As it was asked for. */
+  readonly #memory: string;
   readonly #hasTerminal: boolean;
   readonly #machine: Machine;
   readonly #line: SandboxLine;
@@ -40,8 +49,9 @@ class Sandbox {
   #signals = 0;
   #presses = 0;
 
-  constructor(plan: RunPlan, hasTerminal: boolean) {
+  constructor(plan: RunPlan, memory: string, hasTerminal: boolean) {
     this.#plan = plan;
+    this.#memory = memory;
     this.#hasTerminal = hasTerminal;
     this.#line = new SandboxLine({
       send: (bytes) => void this.#machine.receive(bytes),
@@ -66,25 +76,46 @@ class Sandbox {
         if (output === "serial") this.#line.push(bytes);
         return !process.stdout.writableNeedDrain && !process.stderr.writableNeedDrain;
       },
-      onLog: (message) => void process.stderr.write(`vmm: ${plan.spec.name}: ${message}\n`),
+      onLog: (message) => this.log(message),
     });
   }
 
   async run(): Promise<number> {
     const machine = this.#machine;
     const hub = new ConsoleHub({ onInput: () => {}, onDrain: () => {} });
-    const server = await serve({ machine, kernel: this.#plan.kernel, viewers: () => hub.viewers }, hub);
+    const server = await this.#register(hub);
     const restore = this.#connect();
     let end: MachineEnd;
     try {
       machine.start(this.#plan.source);
       end = await machine.ended;
+    } catch (error) {
+      await machine.stop();
+      if (error instanceof BootError) throw new CliError(`--memory ${this.#memory}: ${error.message}`);
+      throw error;
     } finally {
       restore();
       hub.close();
       server.close();
     }
     return this.#result(end);
+  }
+
+  /** What the devices have to say, while there is a command whom it could concern. */
+  log(message: string): void {
+    if (this.#status === undefined) say(message);
+  }
+
+  /** `vmm ps` shows it, `vmm stop` ends it. */
+  async #register(hub: ConsoleHub): Promise<ControlServer> {
+    const { spec, kernel } = this.#plan;
+    try {
+      return await serve({ machine: this.#machine, kernel, viewers: () => hub.viewers }, hub);
+    } catch (error) {
+      await this.#machine.stop();
+      if (error instanceof NameTakenError) throw new CliError(`--name ${spec.name}: ${error.message}`);
+      throw error;
+    }
   }
 
   /** Joins the command with whatever this process was started with. Returns what undoes it. */
@@ -135,7 +166,6 @@ class Sandbox {
   #result(end: MachineEnd): number {
     if (this.#status !== undefined) return this.#status;
     const { name } = this.#plan.spec;
-    const say = (text: string): void => void process.stderr.write(`vmm: sandbox: ${text}\n`);
     if (this.#failure !== undefined) {
       say(this.#failure);
       return SANDBOX_FAILED;
