@@ -107,6 +107,14 @@ export const SUITE: readonly SuiteEntry[] = [
     needsPrograms: ["busybox"],
   },
   {
+    name: "Debian's kernel has a folder of the host's as its root, by 9P",
+    command: ["node", "tools/lab/suite/linux-root-9p.mjs"],
+    timeoutMs: 5 * MINUTE_MS,
+    cpus: 1,
+    needsFiles: ["tools/lab/suite/linux-root-9p.mjs", "packages/vmm/dist/io-worker.js"],
+    needsPrograms: ["busybox", "mkinitramfs"],
+  },
+  {
     name: "vmm sandbox runs commands on the host's kernel and files: streams, terminal, signals, network, status",
     command: ["node", "tools/lab/suite/linux-sandbox.mjs"],
     timeoutMs: 10 * MINUTE_MS,
