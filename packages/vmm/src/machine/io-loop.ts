@@ -2,7 +2,7 @@
  * What an I/O Worker does all day: waits for notifications and for what comes from outside, and gives each queue its turn.
  * While requests come quickly it looks at the queues by itself (virtio/busy-poll.ts).
  */
-import { type EventFd, POLLERR, POLLHUP, POLLIN, Poller } from "@tools-kvm/kvm-binding";
+import { type EventFd, POLLERR, POLLHUP, POLLIN, POLLPRI, Poller } from "@tools-kvm/kvm-binding";
 import { BusyPoll } from "../virtio/busy-poll.js";
 import type { VirtioBackend } from "../virtio/device.js";
 import type { RateLimit } from "../virtio/rate-limit.js";
@@ -22,6 +22,13 @@ export interface IoLoopOptions {
 /** Keys of what is no queue. */
 const STOP = -1;
 const INPUT = -2;
+/**
+ * Errors and hang-ups only: no tap or stream socket has urgent data. Not 0: a tap that is deleted says so to those alone
+ * who wait for something to read.
+ */
+const END_ONLY = POLLPRI;
+/** How often queues are looked at before it is asked what else has come, which is a system call. */
+const LOOKS = 4;
 const NS_IN_MS = 1e6;
 /** What a timeout can be; a limit that is spent for longer is looked at again. */
 const MOST_TIMEOUT_MS = 60_000;
@@ -51,7 +58,7 @@ export class IoLoop {
         this.#poller.add(kick, queue);
       });
       // Its end is heard of at any time.
-      if (backend.input !== undefined) this.#poller.add(backend.input, INPUT, 0);
+      if (backend.input !== undefined) this.#poller.add(backend.input, INPUT, END_ONLY);
       while (this.#step());
     } finally {
       this.#poller.close();
@@ -96,7 +103,12 @@ export class IoLoop {
     const { server, backend } = this.#options;
     if (waitNs(backend.limit) > 0) return;
     let worked = wasReady;
-    for (const queue of this.#watched) worked = server.work(queue) || worked;
+    for (let look = 0; look < LOOKS; look++) {
+      let found = false;
+      for (const queue of this.#watched) found = server.work(queue) || found;
+      worked ||= found;
+      if (!found) break;
+    }
     if (worked) this.#poll.worked();
     else if (!this.#poll.looksAgain()) {
       for (const queue of this.#watched) if (!server.serve(queue)) this.#watched.delete(queue);
@@ -114,7 +126,7 @@ export class IoLoop {
     this.#holdsBack = !this.#inputIsGone && waitNs(input.limit) > 0;
     const wants = mayGo && !this.#holdsBack;
     if (this.#inputIsGone) this.#poller.remove(input);
-    else if (wants !== this.#listens) this.#poller.modify(input, INPUT, wants ? POLLIN : 0);
+    else if (wants !== this.#listens) this.#poller.modify(input, INPUT, wants ? POLLIN : END_ONLY);
     this.#listens = wants;
   }
 }
