@@ -29,10 +29,23 @@ export class GuestRamError extends RangeError {
   }
 }
 
+/** A power of two. */
+const CACHED_VIEWS = 1024;
+
+/** Where in the cache a view would be. */
+function viewSlot(gpa: number, length: number): number {
+  const paragraph = gpa / 16;
+  return (paragraph ^ (paragraph / 256) ^ length) & (CACHED_VIEWS - 1);
+}
+
 export class GuestRam {
   readonly regions: readonly (RamRegion & { memory: GuestMemory })[];
   /** Bytes of RAM in all regions together. */
   readonly sizeBytes: number;
+
+  /** Views that were asked for before: drivers use the same buffers again and again, and a view costs more than what is done with it. */
+  readonly #views = new Array<Uint8Array | undefined>(CACHED_VIEWS);
+  readonly #viewGpas = new Float64Array(CACHED_VIEWS);
 
   private constructor(regions: readonly (RamRegion & { memory: GuestMemory })[]) {
     this.regions = regions;
@@ -76,6 +89,12 @@ export class GuestRam {
 
   /** Adds views of the `length` bytes at `gpa`, one for each region they touch. False, and nothing, when they are not all RAM. */
   views(gpa: number, length: number, views: Uint8Array[]): boolean {
+    const slot = viewSlot(gpa, length);
+    const known = this.#views[slot];
+    if (known !== undefined && known.length === length && this.#viewGpas[slot] === gpa) {
+      views.push(known);
+      return true;
+    }
     const before = views.length;
     let at = gpa;
     let left = length;
@@ -90,6 +109,10 @@ export class GuestRam {
       views.push(region.memory.bytes.subarray(start, start + piece));
       at += piece;
       left -= piece;
+    }
+    if (views.length === before + 1) {
+      this.#views[slot] = views[before];
+      this.#viewGpas[slot] = gpa;
     }
     return true;
   }
@@ -126,6 +149,7 @@ export class GuestRam {
   }
 
   close(): void {
+    this.#views.fill(undefined);
     for (const { memory } of this.regions) memory.close();
   }
 }

@@ -128,7 +128,17 @@ function resetState({ config, queueSizes }: VirtioDevice, state: MmioState): voi
 const FREE = 0;
 const HELD = 1;
 
-const busyWord = (shared: Uint32Array): Int32Array => new Int32Array(shared.buffer, shared.byteOffset, shared.length);
+/** The same words as Atomics.wait wants them; a view costs more than taking the lock. */
+const signedWords = new WeakMap<Uint32Array, Int32Array>();
+
+function busyWord(shared: Uint32Array): Int32Array {
+  let words = signedWords.get(shared);
+  if (words === undefined) {
+    words = new Int32Array(shared.buffer, shared.byteOffset, shared.length);
+    signedWords.set(shared, words);
+  }
+  return words;
+}
 
 /** Keeps everybody else away from the queues. Seldom contended: a reset or a pause meets the I/O Worker. */
 export function holdQueues(shared: Uint32Array): void {

@@ -16,6 +16,7 @@ export class NetBackend implements VirtioBackend {
   /** A frame behind its header, on its way in either direction. */
   readonly #sent = new Uint8Array(MOST_FRAME_BYTES);
   readonly #received = new Uint8Array(MOST_FRAME_BYTES);
+  readonly #receivedView = new DataView(this.#received.buffer);
   /** Bytes of a frame in `#received` that has found no buffers yet. */
   #waiting = 0;
   /** What the link was told last, as bits. */
@@ -53,10 +54,15 @@ export class NetBackend implements VirtioBackend {
     this.limit?.charge(length - HEADER_BYTES);
     // What no link takes is lost, as a wire loses it.
     if (length > MOST_FRAME_BYTES) return 0;
-    const packet = this.#sent.subarray(0, length);
-    gather(readable, packet);
-    this.#link.write(this.#link.hasHeader ? packet : packet.subarray(HEADER_BYTES));
+    this.#link.write(this.#whole(readable, length));
     return 0;
+  }
+
+  /** A frame in one piece, as the link takes it: where it is, if it is in one piece there. */
+  #whole(readable: readonly Uint8Array[], length: number): Uint8Array {
+    if (this.#link.hasHeader && readable.length === 1) return readable[0]!;
+    gather(readable, this.#sent);
+    return this.#sent.subarray(this.#link.hasHeader ? 0 : HEADER_BYTES, length);
   }
 
   close(): void {
@@ -101,6 +107,21 @@ export class NetBackend implements VirtioBackend {
 
   /** Puts a frame into the next chains: one, or as many as it needs when buffers can be merged. False when they are too few. */
   #place(queue: Virtqueue, packet: Uint8Array, mergeable: boolean): boolean {
+    const first = queue.next();
+    if (first === undefined) return false;
+    // Nearly always it has room in the first buffer of one chain.
+    const [buffer] = first.writable;
+    if (buffer !== undefined && buffer.length >= packet.length) {
+      this.#receivedView.setUint16(NUM_BUFFERS_OFFSET, 1, true);
+      buffer.set(packet);
+      queue.complete(first, packet.length);
+      return true;
+    }
+    queue.putBack([first]);
+    return this.#placeInPieces(queue, packet, mergeable);
+  }
+
+  #placeInPieces(queue: Virtqueue, packet: Uint8Array, mergeable: boolean): boolean {
     const chains: DescriptorChain[] = [];
     let room = 0;
     while (room < packet.length) {
@@ -119,7 +140,7 @@ export class NetBackend implements VirtioBackend {
       if (chains.length === queue.size && room < packet.length)
         throw new VirtqueueFault("receive buffers without room");
     }
-    new DataView(packet.buffer, packet.byteOffset).setUint16(NUM_BUFFERS_OFFSET, chains.length, true);
+    this.#receivedView.setUint16(NUM_BUFFERS_OFFSET, chains.length, true);
     let done = 0;
     for (const chain of chains) {
       const rest = packet.subarray(done);
