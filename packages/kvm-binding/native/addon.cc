@@ -4,6 +4,7 @@
 #include "environment.h"
 #include "error.h"
 #include "eventfd.h"
+#include "file-ring.h"
 #include "fs-at.h"
 #include "handle.h"
 #include "host-file.h"
@@ -34,6 +35,7 @@ static Napi::Object init(Napi::Env env, Napi::Object exports) {
   init_process(env, exports);
   init_host_file(env, exports);
   init_fs_at(env, exports);
+  init_file_ring(env, exports);
   init_net(env, exports);
   init_pty(env, exports);
   return exports;

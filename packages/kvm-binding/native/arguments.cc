@@ -13,13 +13,13 @@ constexpr double kMaxSafeInteger = 9007199254740991.0;
 
 std::string subject(const char *what, const char *name) { return std::string(what) + ": " + name; }
 
-[[noreturn]] void wrong_type(const Napi::CallbackInfo &info, const char *what, const char *name, const char *needed) {
-  throw Napi::TypeError::New(info.Env(), subject(what, name) + " must be " + needed);
+[[noreturn]] void wrong_type(Napi::Env env, const char *what, const char *name, const char *needed) {
+  throw Napi::TypeError::New(env, subject(what, name) + " must be " + needed);
 }
 
 double integer(const Napi::CallbackInfo &info, size_t index, const char *what, const char *name, double low, double high) {
   Napi::Value value = info[index];
-  if (!value.IsNumber()) wrong_type(info, what, name, "a number");
+  if (!value.IsNumber()) wrong_type(info.Env(), what, name, "a number");
   const double number = value.As<Napi::Number>().DoubleValue();
   if (!(number >= low && number <= high) || number != std::floor(number)) {
     fail_invalid(info.Env(), what, std::string(name) + " must be a whole number between " + std::to_string(static_cast<int64_t>(low)) +
@@ -59,12 +59,12 @@ int32_t arg_i32(const Napi::CallbackInfo &info, size_t index, const char *what, 
 }
 
 bool arg_bool(const Napi::CallbackInfo &info, size_t index, const char *what, const char *name) {
-  if (!info[index].IsBoolean()) wrong_type(info, what, name, "true or false");
+  if (!info[index].IsBoolean()) wrong_type(info.Env(), what, name, "true or false");
   return info[index].As<Napi::Boolean>().Value();
 }
 
 std::string arg_string(const Napi::CallbackInfo &info, size_t index, const char *what, const char *name, size_t limit) {
-  if (!info[index].IsString()) wrong_type(info, what, name, "a string");
+  if (!info[index].IsString()) wrong_type(info.Env(), what, name, "a string");
   std::string text = info[index].As<Napi::String>().Utf8Value();
   if (text.size() > limit) fail_invalid(info.Env(), what, std::string(name) + " is longer than " + std::to_string(limit) + " bytes");
   if (text.find('\0') != std::string::npos) fail_invalid(info.Env(), what, std::string(name) + " has a NUL in it");
@@ -72,8 +72,10 @@ std::string arg_string(const Napi::CallbackInfo &info, size_t index, const char 
 }
 
 Bytes arg_bytes(const Napi::CallbackInfo &info, size_t index, const char *what, const char *name) {
-  napi_env env = info.Env();
-  napi_value value = info[index];
+  return bytes_of(info.Env(), info[index], what, name);
+}
+
+Bytes bytes_of(Napi::Env env, napi_value value, const char *what, const char *name) {
   Bytes bytes;
   void *data = nullptr;
   napi_value buffer = nullptr;
@@ -84,14 +86,14 @@ Bytes arg_bytes(const Napi::CallbackInfo &info, size_t index, const char *what, 
   if (is_typed_array) {
     napi_typedarray_type type;
     size_t length = 0;
-    if (napi_get_typedarray_info(env, value, &type, &length, &data, &buffer, &offset) != napi_ok) wrong_type(info, what, name, "a typed array");
+    if (napi_get_typedarray_info(env, value, &type, &length, &data, &buffer, &offset) != napi_ok) wrong_type(env, what, name, "a typed array");
     static constexpr size_t kWidth[] = {1, 1, 1, 2, 2, 4, 4, 4, 8, 8, 8}; // in the order of napi_typedarray_type
-    if (static_cast<size_t>(type) >= std::size(kWidth)) wrong_type(info, what, name, "a typed array of whole bytes");
+    if (static_cast<size_t>(type) >= std::size(kWidth)) wrong_type(env, what, name, "a typed array of whole bytes");
     bytes.size = length * kWidth[type];
   } else {
     napi_is_dataview(env, value, &is_data_view);
     if (!is_data_view || napi_get_dataview_info(env, value, &bytes.size, &data, &buffer, &offset) != napi_ok) {
-      wrong_type(info, what, name, "a typed array or DataView");
+      wrong_type(env, what, name, "a typed array or DataView");
     }
   }
   bool is_array_buffer = false;
@@ -111,12 +113,12 @@ Bytes arg_private_bytes(const Napi::CallbackInfo &info, size_t index, const char
 template <typename T>
 static Elements<T> elements(const Napi::CallbackInfo &info, size_t index, const char *what, const char *name, napi_typedarray_type wanted,
                             const char *needed) {
-  if (!info[index].IsTypedArray()) wrong_type(info, what, name, needed);
+  if (!info[index].IsTypedArray()) wrong_type(info.Env(), what, name, needed);
   napi_typedarray_type type;
   size_t length = 0;
   void *data = nullptr;
   if (napi_get_typedarray_info(info.Env(), info[index], &type, &length, &data, nullptr, nullptr) != napi_ok || type != wanted) {
-    wrong_type(info, what, name, needed);
+    wrong_type(info.Env(), what, name, needed);
   }
   return {static_cast<T *>(data), data == nullptr ? 0 : length};
 }

@@ -25,6 +25,7 @@ struct Bytes {
   bool shared = false; // backed by a SharedArrayBuffer: another thread may change it meanwhile
 };
 
+Bytes bytes_of(Napi::Env env, napi_value value, const char *what, const char *name);
 Bytes arg_bytes(const Napi::CallbackInfo &info, size_t index, const char *what, const char *name);
 
 // The same, refusing a SharedArrayBuffer: for bytes whose counts are checked before the kernel reads them again.

@@ -155,6 +155,7 @@ const char *kind_name(Kind kind) {
   case Kind::Device: return "KVM device";
   case Kind::Poller: return "poller";
   case Kind::File: return "file";
+  case Kind::FileRing: return "file ring";
   }
   return "unknown";
 }

@@ -27,6 +27,7 @@ enum class Kind : uint32_t {
   Device = 1 << 10,
   Poller = 1 << 11,
   File = 1 << 12,
+  FileRing = 1 << 13,
 };
 
 const char *kind_name(Kind kind);

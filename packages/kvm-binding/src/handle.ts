@@ -17,6 +17,7 @@ export const Kind = {
   device: 1 << 10,
   poller: 1 << 11,
   file: 1 << 12,
+  fileRing: 1 << 13,
 } as const;
 
 /** Tells constructors that the native handle comes from this package. */

@@ -6,6 +6,7 @@ export { CoalescedRingView } from "./coalesced.js";
 export type { CpuidEntry } from "./cpuid.js";
 export { KvmError, type KvmErrorCode } from "./error.js";
 export { EventFd, monotonicNs } from "./eventfd.js";
+export { FileRing } from "./file-ring.js";
 export * as fsAt from "./fs-at.js";
 export * from "./generated/kvm-constants.js";
 export * from "./generated/layouts.js";

@@ -107,6 +107,18 @@ export interface Native {
   watchClose(watch: NativeWatch): void;
   watchRef(watch: NativeWatch, ref: boolean): void;
 
+  // file-ring.cc
+  fileRingCreate(entries: number): NativeHandle;
+  /** Four numbers a request: offset, flags (1 write, 2 by a thread of the kernel's), buffers, name. */
+  fileRingSubmit(
+    ring: NativeHandle,
+    file: number,
+    requests: Float64Array,
+    count: number,
+    buffers: readonly ArrayBufferView[],
+  ): void;
+  fileRingWait(ring: NativeHandle, names: Int32Array, results: Int32Array): number;
+
   // poller.cc
   pollerCreate(): NativeHandle;
   /** operation: 1 add, 2 remove, 3 modify. */
