@@ -14,6 +14,7 @@ import {
 import { pageMisalignment, punchHole, zeroRange } from "@tools-kvm/kvm-binding";
 import { BufferCursor, gather, scatter, totalBytes, zeros } from "./buffers.js";
 import { DiskError, errnoOf } from "./errors.js";
+import { FileBatch, type TransferBatch } from "./file-batch.js";
 import { lockImage } from "./image-lock.js";
 
 /** `writeback`: through the host's page cache. `direct`: past it (O_DIRECT), where the file system can. Both are safe after a flush. */
@@ -37,6 +38,8 @@ export interface HostFile {
   /** Fills the buffers; what lies beyond the end reads as zeros. EIO when the file has become shorter than it was. */
   readv(offset: number, into: readonly Uint8Array[]): void;
   writev(offset: number, from: readonly Uint8Array[]): void;
+  /** For many requests inside the file at once. */
+  readonly batch?: TransferBatch | undefined;
   /** Makes a range inside the file read as zeros, giving its space back if the file system can; false when nothing could be done. */
   punchHole(offset: number, lengthBytes: number): boolean;
   /** Makes a range inside the file read as zeros, keeping its space. */
@@ -126,6 +129,7 @@ class OpenFile implements HostFile {
   readonly #fd: number;
   readonly #directFd: number | undefined;
   readonly #isFile: boolean;
+  readonly batch: FileBatch;
   #endBytes: number;
   #bounce: Uint8Array | undefined;
   #flushFailure: unknown;
@@ -147,6 +151,8 @@ class OpenFile implements HostFile {
     this.#directFd = directFd;
     this.#isFile = isFile;
     this.#endBytes = endBytes;
+    const isDirect = directFd !== undefined;
+    this.batch = new FileBatch({ fd: directFd ?? fd, isDirect, endBytes: () => this.#endBytes });
   }
 
   get endBytes(): number {
@@ -207,6 +213,7 @@ class OpenFile implements HostFile {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
+    this.batch.close();
     if (this.#directFd !== undefined) closeSync(this.#directFd);
     closeSync(this.#fd);
   }

@@ -2,6 +2,7 @@
 import { BufferCursor, gather, totalBytes } from "./buffers.js";
 import type { DiskImage } from "./disk-image.js";
 import { checkRange, DiskError } from "./errors.js";
+import type { TransferBatch } from "./file-batch.js";
 import type { HostFile } from "./host-file.js";
 
 /** Bytes at which formats with a header have their magic number. */
@@ -12,6 +13,7 @@ export class RawDisk implements DiskImage {
   readonly readonly: boolean;
   readonly #file: HostFile;
   readonly #isForbiddenHead: ((head: Uint8Array) => boolean) | undefined;
+  readonly batch: TransferBatch | undefined;
   #closed = false;
 
   /**
@@ -23,6 +25,18 @@ export class RawDisk implements DiskImage {
     this.sizeBytes = file.endBytes;
     this.readonly = file.readonly;
     this.#isForbiddenHead = isForbiddenHead;
+    this.batch = file.batch === undefined ? undefined : this.#checkedBatch(file.batch);
+  }
+
+  /** The file's, without what writev() has to look at first. */
+  #checkedBatch(batch: TransferBatch): TransferBatch {
+    return {
+      add: (isWrite, offset, buffers, name) => {
+        if (isWrite && (this.readonly || (this.#isForbiddenHead !== undefined && offset < HEAD_BYTES))) return false;
+        return batch.add(isWrite, offset, buffers, name);
+      },
+      run: (onDone) => batch.run(onDone),
+    };
   }
 
   readv(offset: number, into: readonly Uint8Array[]): void {

@@ -30,6 +30,16 @@ export interface VirtioBackend {
    * answered in the device's own way; what the specification forbids throws a VirtqueueFault.
    */
   handle(queueIndex: number, chain: DescriptorChain, negotiated: Negotiated): number;
+  /**
+   * The same for several chains at once, for devices that can do them beside each other. `done` is called for each that is done, in whatever
+   * order, and for all of them before this returns or throws.
+   */
+  handleAll?(
+    queueIndex: number,
+    chains: readonly DescriptorChain[],
+    negotiated: Negotiated,
+    done: (chain: DescriptorChain, writtenBytes: number) => void,
+  ): void;
   /** For devices that have something to say unasked. */
   readonly input?: VirtioInput;
   /** Chains are handled only while it lets them; handle() charges it. */

@@ -77,6 +77,55 @@ describe("a queue", () => {
   });
 });
 
+describe("chains that a device handles together", () => {
+  const together = (handleAll: NonNullable<VirtioBackend["handleAll"]>) => {
+    const memory = new TestMemory(0x2_0000);
+    const queue = new TestDriverQueue(memory, SIZE, 0x1000);
+    const device = { name: "test", deviceId: 4, features: [], queueSizes: [SIZE], config: new Uint8Array(0) };
+    const test = new TestDevice(device, { handle: () => 1, handleAll, close() {} }, memory);
+    test.start(queue, EVERY_INTERRUPT);
+    return { test, queue };
+  };
+
+  it("come back in the order in which they are done, with one interrupt", () => {
+    const sizes: number[] = [];
+    const { test, queue } = together((_queue, chains, _negotiated, done) => {
+      sizes.push(chains.length);
+      for (const chain of [...chains].reverse()) done(chain, chain.head);
+    });
+    const heads = Array.from({ length: 5 }, () => queue.offer([BUFFER]));
+    expect(test.server.serve(0)).toBe(false);
+    expect(queue.collect().map(({ head }) => head)).toEqual(heads.reverse());
+    expect({ sizes, interrupts: test.interrupts }).toEqual({ sizes: [5], interrupts: 1 });
+  });
+
+  it("are handled although the next one breaks the rules", () => {
+    const { test, queue } = together((_queue, chains, _negotiated, done) => {
+      for (const chain of chains) done(chain, 1);
+    });
+    for (let i = 0; i < 3; i++) queue.offer([BUFFER]);
+    queue.makeAvailable(SIZE);
+    expect(test.server.serve(0)).toBe(false);
+    expect(queue.collect()).toHaveLength(3);
+    expect(test.faults).toEqual([`descriptor ${SIZE} of a table of ${SIZE}`]);
+  });
+
+  it("are no more than a turn's", () => {
+    let [turns, most] = [0, 0];
+    const { test, queue } = together((_queue, chains, _negotiated, done) => {
+      most = Math.max(most, chains.length);
+      turns += chains.length;
+      for (const chain of chains) {
+        done(chain, 1);
+        queue.offer([BUFFER]);
+      }
+    });
+    for (let i = 0; i < SIZE; i++) queue.offer([BUFFER]);
+    expect(test.server.serve(0)).toBe(true);
+    expect({ turns, most }).toEqual({ turns: CHAINS_A_TURN, most: SIZE });
+  });
+});
+
 describe("a limit", () => {
   it("lets the rest of the queue wait, of which nobody need notify", () => {
     const memory = new TestMemory(0x2_0000);

@@ -16,7 +16,10 @@ import {
   releaseQueues,
   SHARED,
 } from "./transport-mmio.js";
-import { type QueueMemory, type Virtqueue, VirtqueueFault } from "./virtqueue.js";
+import { type DescriptorChain, type QueueMemory, type Virtqueue, VirtqueueFault } from "./virtqueue.js";
+
+/** A chain is done, with so many bytes written to it. */
+type Done = (chain: DescriptorChain, writtenBytes: number) => void;
 
 export interface ServerOptions {
   readonly state: MmioState;
@@ -184,9 +187,17 @@ export class DeviceServer {
     const { limit } = backend;
     queue.disableNotifications();
     let toldNs = nowNs();
-    let isDry = false;
     let handled = 0;
-    for (let step = 0; step < CHAINS_A_TURN; step++) {
+    const done: Done = (chain, writtenBytes) => {
+      queue.complete(chain, writtenBytes);
+      handled++;
+      if (nowNs() - toldNs >= INTERRUPT_DELAY_NS) {
+        this.#tell(queue);
+        toldNs = nowNs();
+      }
+    };
+    let isDry = false;
+    for (let left = CHAINS_A_TURN; left > 0; left--) {
       if (limit !== undefined && limit.waitNs() > 0) break;
       const chain = queue.next();
       if (chain === undefined) {
@@ -194,18 +205,38 @@ export class DeviceServer {
         if (isDry) break;
         continue;
       }
-      queue.complete(chain, backend.handle(index, chain, this.#negotiated));
-      handled++;
-      // A reset waits for us, and wants nothing more to be touched.
-      if (this.#epoch !== this.#currentEpoch()) return "dry";
-      if (nowNs() - toldNs >= INTERRUPT_DELAY_NS) {
-        this.#tell(queue);
-        toldNs = nowNs();
+      if (backend.handleAll === undefined || limit !== undefined) {
+        done(chain, backend.handle(index, chain, this.#negotiated));
+      } else {
+        left -= this.#handleAll(index, queue, chain, left - 1, done);
       }
+      // A reset waits for us, and wants nothing more to be touched.
+      if (this.#epoch !== this.#currentEpoch()) return handled > 0 ? "dry" : "nothing";
     }
     if (handled > 0) this.#tell(queue);
     if (!isDry) return "more";
     return handled > 0 ? "dry" : "nothing";
+  }
+
+  /** Handles a chain and those behind it, at most `most` of them: how many. */
+  #handleAll(index: number, queue: Virtqueue, first: DescriptorChain, most: number, done: Done): number {
+    const { backend } = this.#options;
+    const chains = [first];
+    let fault: unknown;
+    try {
+      while (chains.length <= most) {
+        const chain = queue.next();
+        if (chain === undefined) break;
+        chains.push(chain);
+      }
+    } catch (error) {
+      // What came before it is handled.
+      fault = error;
+    }
+    if (chains.length > 1) backend.handleAll!(index, chains, this.#negotiated, done);
+    else done(first, backend.handle(index, first, this.#negotiated));
+    if (fault !== undefined) throw fault;
+    return chains.length - 1;
   }
 
   /** Interrupts the driver if it wants to know of what was completed. */

@@ -1,6 +1,10 @@
 /** The block device's requests, however the driver cuts their bytes into buffers (virtio 1.2, section 5.2.6). */
+import { writeFileSync } from "node:fs";
+import { GuestMemory } from "@tools-kvm/kvm-binding";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
+import { openDisk } from "../../../block/open-disk.js";
+import { scratchFolder } from "../../../block/testing.js";
 import { RateLimit } from "../../rate-limit.js";
 import { MemoryDisk } from "../../testing.js";
 import { VirtqueueFault } from "../../virtqueue.js";
@@ -9,6 +13,7 @@ import { BlockBackend, S } from "./block-backend.js";
 
 const T = { IN: 0, OUT: 1, FLUSH: 4, GET_ID: 8, DISCARD: 11, WRITE_ZEROES: 13 };
 const SECTORS = 64;
+const scratch = scratchFolder();
 
 function header(type: number, sector: number | bigint): Uint8Array {
   const bytes = new Uint8Array(16);
@@ -171,5 +176,38 @@ describe("a block request", () => {
     expect(limit.waitNs()).toBe(413e6);
     backend.handle(0, { head: 0, readable: [header(T.OUT, 0), sector], writable: [status] }, none);
     expect(limit.waitNs()).toBe(925e6);
+  });
+
+  it("among many is answered like one by itself, whatever it asks", () => {
+    const path = scratch("many.raw");
+    writeFileSync(path, new Uint8Array(SECTORS * SECTOR_BYTES));
+    const disk = openDisk(path);
+    using memory = GuestMemory.create({ sizeBytes: 2 ** 20 });
+    const backend = new BlockBackend({ disk, serial: "many", onFailure() {} });
+    const single = new BlockBackend({ disk, serial: "many", onFailure() {} });
+    const negotiated = { has: (feature: number) => feature === BLOCK_FEATURE.FLUSH };
+    const kind = fc.constantFrom(T.IN, T.IN, T.IN, T.OUT, T.FLUSH, T.GET_ID, 99);
+    const one = fc.record({ type: kind, sector: fc.nat(SECTORS + 2), odd: fc.boolean() });
+    fc.assert(
+      fc.property(fc.array(one, { minLength: 2, maxLength: 64 }), (list) => {
+        const chains = list.map(({ type, sector, odd }, head) => {
+          const at = 4096 * head;
+          const bytes = memory.bytes.subarray(at, at + 1024);
+          memory.bytes.set(header(type, sector), at + 2048);
+          const status = memory.bytes.subarray(at + 3000, at + 3001);
+          const first = memory.bytes.subarray(at + 2048, at + 2064);
+          if (type === T.OUT) return { head, readable: [first, bytes.fill(sector)], writable: [status] };
+          const data = odd ? [bytes.subarray(0, 100), bytes.subarray(100)] : [bytes];
+          return { head, readable: [first], writable: type === T.FLUSH ? [status] : [...data, status] };
+        });
+        const written = new Map<number, number>();
+        const outcome = (chain: (typeof chains)[number]) => [written.get(chain.head), chain.writable.at(-1)![0]];
+        backend.handleAll(0, chains, negotiated, ({ head }, length) => written.set(head, length));
+        const together = chains.map(outcome);
+        for (const chain of chains) written.set(chain.head, single.handle(0, chain, negotiated));
+        expect(together).toEqual(chains.map(outcome));
+      }),
+    );
+    disk.close();
   });
 });

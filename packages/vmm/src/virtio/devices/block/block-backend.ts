@@ -1,6 +1,7 @@
 /** The block device's requests (virtio 1.2, section 5.2.6) on a disk image. */
 import type { DiskImage } from "../../../block/disk-image.js";
 import { errnoOf } from "../../../block/errors.js";
+import type { TransferBatch } from "../../../block/file-batch.js";
 import type { Negotiated, VirtioBackend } from "../../device.js";
 import type { RateLimit } from "../../rate-limit.js";
 import { type DescriptorChain, VirtqueueFault } from "../../virtqueue.js";
@@ -48,30 +49,73 @@ export class BlockBackend implements VirtioBackend {
     this.limit = limit;
   }
 
-  handle(_queue: number, { readable, writable }: DescriptorChain, negotiated: Negotiated): number {
-    const header = takeBytes(readable, HEADER_BYTES);
+  handle(_queue: number, chain: DescriptorChain, negotiated: Negotiated): number {
+    return this.#perform(this.#parse(chain, negotiated));
+  }
+
+  handleAll(
+    _queue: number,
+    chains: readonly DescriptorChain[],
+    negotiated: Negotiated,
+    done: (chain: DescriptorChain, writtenBytes: number) => void,
+  ): void {
+    const { batch } = this.#disk;
+    const requests: Request[] = [];
+    const runBatch = (): void =>
+      batch?.run((index, isDone) => {
+        const request = requests[index]!;
+        done(chains[index]!, isDone ? answer(request, S.OK, writtenBytes(request)) : this.#perform(request));
+      });
+    try {
+      chains.forEach((chain, index) => {
+        const request = this.#parse(chain, negotiated);
+        requests.push(request);
+        if (batch !== undefined && this.#addTo(batch, request, index)) return;
+        // A flush, say: what came before it is done first.
+        runBatch();
+        done(chain, this.#perform(request));
+      });
+    } finally {
+      runBatch();
+    }
+  }
+
+  #addTo(batch: TransferBatch, { type, sector, out, data, durable }: Request, index: number): boolean {
+    const isWrite = type === T.OUT;
+    if ((type !== T.IN && !isWrite) || (isWrite && durable)) return false;
+    const buffers = isWrite ? out : data;
+    const lengthBytes = totalBytes(buffers);
+    return this.#isOnDisk(sector, lengthBytes) && batch.add(isWrite, sector * SECTOR_BYTES, buffers, index);
+  }
+
+  #parse({ readable, writable }: DescriptorChain, negotiated: Negotiated): Request {
+    const [first] = readable;
+    const header = first !== undefined && first.length >= HEADER_BYTES ? first : takeBytes(readable, HEADER_BYTES);
     const statusAt = lastByte(writable);
     if (header === undefined) throw new VirtqueueFault("a block request without a header");
     if (statusAt === undefined) throw new VirtqueueFault("a block request without room for its status");
-    const view = new DataView(header.buffer);
     const data = withoutLastByte(writable);
-    this.limit?.charge(totalBytes(data) + totalBytes(readable) - HEADER_BYTES);
+    const out = skipBytes(readable, HEADER_BYTES);
+    this.limit?.charge(totalBytes(data) + totalBytes(out));
+    return {
+      type: word(header, 0),
+      sector: word(header, 12) * 2 ** 32 + word(header, 8),
+      out,
+      data,
+      statusAt,
+      durable: !negotiated.has(BLOCK_FEATURE.FLUSH),
+    };
+  }
+
+  #perform(request: Request): number {
     let written = 0;
     let status: number = S.OK;
     try {
-      written = this.#execute({
-        type: view.getUint32(0, true),
-        sector: Number(view.getBigUint64(8, true)),
-        out: skipBytes(readable, HEADER_BYTES),
-        data,
-        durable: !negotiated.has(BLOCK_FEATURE.FLUSH),
-      });
+      written = this.#execute(request);
     } catch (error) {
       status = this.#statusOf(error);
     }
-    statusAt[0] = status;
-    // What a failed read has left in the buffers does not count, but the status lies behind them.
-    return status === S.OK ? written + 1 : totalBytes(data) + 1;
+    return answer(request, status, written);
   }
 
   close(): void {
@@ -118,9 +162,12 @@ export class BlockBackend implements VirtioBackend {
 
   /** Where `lengthBytes` from `sector` on lie, all of them on the disk. */
   #offset(sector: number, lengthBytes: number): number {
-    const sectors = lengthBytes / SECTOR_BYTES;
-    if (!Number.isInteger(sectors) || sector + sectors > this.#sectors) throw new Refused(S.IOERR);
+    if (!this.#isOnDisk(sector, lengthBytes)) throw new Refused(S.IOERR);
     return sector * SECTOR_BYTES;
+  }
+
+  #isOnDisk(sector: number, lengthBytes: number): boolean {
+    return lengthBytes % SECTOR_BYTES === 0 && sector + lengthBytes / SECTOR_BYTES <= this.#sectors;
   }
 
   #getId(data: readonly Uint8Array[]): number {
@@ -165,10 +212,29 @@ export class BlockBackend implements VirtioBackend {
 interface Request {
   readonly type: number;
   readonly sector: number;
+  /** Its status, in place. */
+  readonly statusAt: Uint8Array;
   /** What the driver sent behind the header. */
   readonly out: readonly Uint8Array[];
   /** What the driver wants filled, without the status byte. */
   readonly data: readonly Uint8Array[];
   /** A write has to be on stable storage before it is answered. */
   readonly durable: boolean;
+}
+
+/** Writes a request's status: how many bytes of its buffers were written. */
+function answer({ statusAt, data }: Request, status: number, written: number): number {
+  statusAt[0] = status;
+  // What a failed read has left in the buffers does not count, but the status lies behind them.
+  return status === S.OK ? written + 1 : totalBytes(data) + 1;
+}
+
+/** What a read or write that was done has written to the driver's buffers. */
+function writtenBytes({ type, data }: Request): number {
+  return type === T.IN ? totalBytes(data) : 0;
+}
+
+/** Four bytes, each of which is read once: the guest may change them meanwhile. */
+function word(bytes: Uint8Array, at: number): number {
+  return (bytes[at]! | (bytes[at + 1]! << 8) | (bytes[at + 2]! << 16) | (bytes[at + 3]! << 24)) >>> 0;
 }

@@ -2,6 +2,8 @@
 
 export { totalBytes } from "../../../block/buffers.js";
 
+const NONE: readonly Uint8Array[] = [];
+
 /** A copy of the first `length` bytes; undefined when there are not so many. */
 export function takeBytes(buffers: readonly Uint8Array[], length: number): Uint8Array | undefined {
   const bytes = new Uint8Array(length);
@@ -16,7 +18,8 @@ export function takeBytes(buffers: readonly Uint8Array[], length: number): Uint8
 }
 
 /** The same bytes without the first `length`. */
-export function skipBytes(buffers: readonly Uint8Array[], length: number): Uint8Array[] {
+export function skipBytes(buffers: readonly Uint8Array[], length: number): readonly Uint8Array[] {
+  if (buffers[0]?.length === length) return buffers.length === 1 ? NONE : buffers.slice(1);
   const rest: Uint8Array[] = [];
   let left = length;
   for (const buffer of buffers) {
@@ -28,7 +31,8 @@ export function skipBytes(buffers: readonly Uint8Array[], length: number): Uint8
 
 /** The last byte of all, in place; undefined when there is none. */
 export function lastByte(buffers: readonly Uint8Array[]): Uint8Array | undefined {
-  return buffers.at(-1)?.subarray(-1);
+  const last = buffers.at(-1);
+  return last === undefined || last.length === 1 ? last : last.subarray(-1);
 }
 
 /** The same bytes without the last. */
