@@ -217,6 +217,27 @@ Napi::Value stream_write(const Napi::CallbackInfo &info) {
   return Napi::Number::New(env, static_cast<double>(length));
 }
 
+// tapWriteAll(handle, frames, count): one frame after the other. 0, or -errno of the last one that was not sent.
+Napi::Value tap_write_all(const Napi::CallbackInfo &info) {
+  Napi::Env env = info.Env();
+  const FdRef &fd = unwrap(env, info[0], Kind::Tap, "write");
+  if (!info[1].IsArray()) fail_invalid(env, "write", "frames is no array");
+  const Napi::Array frames = info[1].As<Napi::Array>();
+  const uint32_t count = arg_u32(info, 2, "write", "count");
+  if (count > frames.Length()) fail_invalid(env, "write", "fewer frames than count");
+  int failure = 0;
+  for (uint32_t i = 0; i < count; i++) {
+    Napi::HandleScope scope(env);
+    const Bytes bytes = bytes_of(env, frames.Get(i), "write", "a frame");
+    ssize_t length;
+    do {
+      length = write(fd->number, bytes.data, bytes.size);
+    } while (length < 0 && errno == EINTR);
+    if (length < 0) failure = errno;
+  }
+  return Napi::Number::New(env, -failure);
+}
+
 } // namespace
 
 void init_net(Napi::Env env, Napi::Object exports) {
@@ -228,6 +249,7 @@ void init_net(Napi::Env env, Napi::Object exports) {
   exports.Set("socketAccept", Napi::Function::New(env, socket_accept, "socketAccept"));
   exports.Set("socketSend", Napi::Function::New(env, socket_send, "socketSend"));
   exports.Set("socketReceive", Napi::Function::New(env, socket_receive, "socketReceive"));
+  exports.Set("tapWriteAll", Napi::Function::New(env, tap_write_all, "tapWriteAll"));
   exports.Set("streamRead", Napi::Function::New(env, stream_read, "streamRead"));
   exports.Set("streamWrite", Napi::Function::New(env, stream_write, "streamWrite"));
 }

@@ -98,5 +98,10 @@ describe.skipIf(!canTap)(`a tap${canTap ? "" : " (skipped: no /dev/net/tun or no
     const frame = new Uint8Array(60).fill(0xff, 0, 6);
     frame.set([0x88, 0xb5], 12); // an experimental EtherType: nobody answers
     expect(tap.write(frame)).toBe(60);
+    expect(tap.writeAll([frame, new Uint8Array(0), frame])).toBe(-b.EINVAL);
+    expect(tap.writeAll([frame, frame])).toBe(0);
+    expect(() => tap.writeAll([frame, 1 as unknown as Uint8Array])).toThrow(TypeError);
+    execFileSync("ip", ["link", "set", tap.name, "down"], { stdio: "ignore" });
+    expect(tap.writeAll([frame])).toBe(-b.EIO);
   });
 });

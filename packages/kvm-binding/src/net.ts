@@ -44,6 +44,14 @@ export class Tap extends SharableHandle {
   write(frame: Uint8Array): number {
     return native.streamWrite(this.native, frame);
   }
+
+  /**
+   * Writes frames in their order, each whatever became of the others.
+   * @returns 0, or minus the errno of the last one that was not taken: EIO when the interface is down
+   */
+  writeAll(frames: readonly Uint8Array[]): number {
+    return native.tapWriteAll(this.native, frames, frames.length);
+  }
 }
 
 /** A descriptor that arrived over a socket. Adopt it as what it is (EventFd.adopt), then close it. */

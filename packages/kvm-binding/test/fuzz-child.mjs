@@ -281,6 +281,7 @@ const signatures = {
   socketAccept: [H("socket")],
   socketSend: [H("socket", "peer"), bytes, handle],
   socketReceive: [H("socket", "peer"), bytes, fc.constant({ odd: "array" })],
+  tapWriteAll: [H("tap", "socket"), fc.array(bytes, { maxLength: 3 }), small],
   streamRead: [H("socket", "peer"), bytes],
   streamWrite: [H("socket", "peer"), bytes],
   ptyOpen: [],

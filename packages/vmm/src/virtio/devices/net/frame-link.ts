@@ -8,6 +8,8 @@ export interface FrameLink {
   read(into: Uint8Array): number;
   /** Sends a frame. One that cannot go now is lost, as on a wire. */
   write(frame: Uint8Array): void;
+  /** Sends frames in their order, each as write() does. */
+  writeAll?(frames: readonly Uint8Array[]): void;
   /** What the driver has agreed to take and to leave to others; links without a header have none of it. */
   setOffload?(offload: Offload): void;
   close(): void;

@@ -26,6 +26,9 @@ class FakeLink implements FrameLink {
   write(frame: Uint8Array): void {
     this.sent.push(frame.slice());
   }
+  writeAll(frames: readonly Uint8Array[]): void {
+    for (const frame of frames) this.write(frame);
+  }
   setOffload(offload: Offload): void {
     this.offloads.push(offload);
   }
@@ -56,6 +59,29 @@ function setUp(queueIndex: number, { hasHeader = false, without = [] as readonly
 const frame = fc.uint8Array({ minLength: 14, maxLength: 1514 });
 
 describe("a frame that the driver sends", () => {
+  it("is sent in its turn among others, whatever their pieces", () => {
+    const some = fc.array(fc.record({ bytes: frame, cut: fc.option(fc.nat(20)) }), { minLength: 1, maxLength: 12 });
+    fc.assert(
+      fc.property(some, fc.boolean(), (frames, hasHeader) => {
+        const { memory, queue, link, test } = setUp(QUEUE.TRANSMIT, { hasHeader });
+        frames.forEach(({ bytes, cut }, index) => {
+          const at = DATA + 2048 * index;
+          memory.bytes.set(bytes, at + HEADER_BYTES);
+          const length = HEADER_BYTES + bytes.length;
+          const first = cut === null ? length : Math.min(1 + cut, length - 1);
+          queue.offer([
+            { gpa: at, length: first, writable: false },
+            ...(first < length ? [{ gpa: at + first, length: length - first, writable: false }] : []),
+          ]);
+        });
+        expect(test.server.serve(QUEUE.TRANSMIT)).toBe(false);
+        const skip = hasHeader ? HEADER_BYTES : 0;
+        expect(link.sent.map((sent) => sent.subarray(skip))).toEqual(frames.map(({ bytes }) => bytes));
+        expect(queue.collect()).toHaveLength(frames.length);
+      }),
+    );
+  });
+
   it("reaches the link whole, however it is cut, with its header only where the link has one", () => {
     fc.assert(
       fc.property(frame, fc.array(fc.nat(1600), { maxLength: 4 }), fc.boolean(), (bytes, cuts, hasHeader) => {

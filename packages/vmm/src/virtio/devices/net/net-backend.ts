@@ -58,6 +58,42 @@ export class NetBackend implements VirtioBackend {
     return 0;
   }
 
+  handleAll(
+    queue: number,
+    chains: readonly DescriptorChain[],
+    negotiated: Negotiated,
+    done: (chain: DescriptorChain, writtenBytes: number) => void,
+  ): void {
+    const frames: Uint8Array[] = [];
+    let sent = 0;
+    const send = (): void => {
+      if (frames.length > 0) this.#link.writeAll!(frames);
+      for (; frames.length > 0; frames.length--) done(chains[sent++]!, 0);
+    };
+    try {
+      for (const chain of chains) {
+        if (this.#canGoAsItIs(chain)) {
+          if (frames.length === 0) this.#agree(negotiated);
+          frames.push(chain.readable[0]!);
+          continue;
+        }
+        send();
+        done(chain, this.handle(queue, chain, negotiated));
+        sent++;
+      }
+    } finally {
+      send();
+    }
+  }
+
+  /** It is in one piece, and the link takes many of those at once. */
+  #canGoAsItIs({ readable }: DescriptorChain): boolean {
+    const { hasHeader, writeAll } = this.#link;
+    if (!hasHeader || writeAll === undefined || readable.length !== 1) return false;
+    const { length } = readable[0]!;
+    return length >= HEADER_BYTES && length <= MOST_FRAME_BYTES;
+  }
+
   /** A frame in one piece, as the link takes it: where it is, if it is in one piece there. */
   #whole(readable: readonly Uint8Array[], length: number): Uint8Array {
     if (this.#link.hasHeader && readable.length === 1) return readable[0]!;

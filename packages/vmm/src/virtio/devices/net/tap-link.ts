@@ -1,5 +1,5 @@
 /** A tap of the host: an interface that its administrator has made, or makes (CAP_NET_ADMIN). */
-import { EAGAIN, Tap, TUN_F_CSUM, TUN_F_TSO4, TUN_F_TSO6 } from "@tools-kvm/kvm-binding";
+import { EAGAIN, EIO, Tap, TUN_F_CSUM, TUN_F_TSO4, TUN_F_TSO6 } from "@tools-kvm/kvm-binding";
 import type { FrameLink, Offload } from "./frame-link.js";
 import { HEADER_BYTES } from "./net.js";
 
@@ -42,6 +42,11 @@ export class TapLink implements FrameLink {
       // The interface is down, or the driver's header makes no sense to the kernel: the frame is lost.
       if (errnoName(error) === "EIO" && !this.#isDown) this.#note(true);
     }
+  }
+
+  writeAll(frames: readonly Uint8Array[]): void {
+    const result = this.#tap.writeAll(frames);
+    if (result === -EIO ? !this.#isDown : result === 0 && this.#isDown) this.#note(!this.#isDown);
   }
 
   #note(isDown: boolean): void {
