@@ -238,6 +238,29 @@ Napi::Value tap_write_all(const Napi::CallbackInfo &info) {
   return Napi::Number::New(env, -failure);
 }
 
+// tapReadAll(handle, into, lengths, most): frames one behind the other in `into`, while a frame of `most` bytes has room and `lengths` too.
+// How many; an error is thrown only when it comes before the first.
+Napi::Value tap_read_all(const Napi::CallbackInfo &info) {
+  Napi::Env env = info.Env();
+  const FdRef &fd = unwrap(env, info[0], Kind::Tap, "read");
+  const Bytes into = arg_bytes(info, 1, "read", "into");
+  const Elements<int32_t> lengths = arg_int32s(info, 2, "read", "lengths");
+  const uint32_t most = arg_u32(info, 3, "read", "most");
+  size_t used = 0;
+  uint32_t count = 0;
+  while (count < lengths.count && most <= into.size - used) {
+    ssize_t length;
+    do {
+      length = read(fd->number, into.data + used, most);
+    } while (length < 0 && errno == EINTR);
+    if (length < 0 && errno != EAGAIN && count == 0) fail_errno(env, "read");
+    if (length <= 0) break;
+    used += static_cast<size_t>(length);
+    lengths.data[count++] = static_cast<int32_t>(length);
+  }
+  return Napi::Number::New(env, count);
+}
+
 } // namespace
 
 void init_net(Napi::Env env, Napi::Object exports) {
@@ -250,6 +273,7 @@ void init_net(Napi::Env env, Napi::Object exports) {
   exports.Set("socketSend", Napi::Function::New(env, socket_send, "socketSend"));
   exports.Set("socketReceive", Napi::Function::New(env, socket_receive, "socketReceive"));
   exports.Set("tapWriteAll", Napi::Function::New(env, tap_write_all, "tapWriteAll"));
+  exports.Set("tapReadAll", Napi::Function::New(env, tap_read_all, "tapReadAll"));
   exports.Set("streamRead", Napi::Function::New(env, stream_read, "streamRead"));
   exports.Set("streamWrite", Napi::Function::New(env, stream_write, "streamWrite"));
 }

@@ -189,6 +189,7 @@ export interface Native {
   /** Descriptors that came along are pushed to `handles`. */
   socketReceive(socket: NativeHandle, into: ArrayBufferView, handles: NativeHandle[]): number;
   tapWriteAll(tap: NativeHandle, frames: readonly ArrayBufferView[], count: number): number;
+  tapReadAll(tap: NativeHandle, into: ArrayBufferView, lengths: Int32Array, mostBytes: number): number;
   streamRead(handle: NativeHandle, into: ArrayBufferView): number;
   streamWrite(handle: NativeHandle, bytes: ArrayBufferView): number;
 }

@@ -46,6 +46,16 @@ export class Tap extends SharableHandle {
   }
 
   /**
+   * The frames that have come, one behind the other.
+   * @param lengths takes the bytes of each
+   * @param mostBytes what a frame may have: longer ones are cut off, and no more are read when so much has no room
+   * @returns how many; 0 when none has come
+   */
+  readAll(into: Uint8Array, lengths: Int32Array, mostBytes: number): number {
+    return native.tapReadAll(this.native, into, lengths, mostBytes);
+  }
+
+  /**
    * Writes frames in their order, each whatever became of the others.
    * @returns 0, or minus the errno of the last one that was not taken: EIO when the interface is down
    */

@@ -282,6 +282,7 @@ const signatures = {
   socketSend: [H("socket", "peer"), bytes, handle],
   socketReceive: [H("socket", "peer"), bytes, fc.constant({ odd: "array" })],
   tapWriteAll: [H("tap", "socket"), fc.array(bytes, { maxLength: 3 }), small],
+  tapReadAll: [H("tap", "socket"), bytes, ints, small],
   streamRead: [H("socket", "peer"), bytes],
   streamWrite: [H("socket", "peer"), bytes],
   ptyOpen: [],

@@ -6,6 +6,8 @@ export interface FrameLink {
   readonly hasHeader: boolean;
   /** One frame into `into`: its length, 0 when none has come, -1 when the link is gone. */
   read(into: Uint8Array): number;
+  /** Several frames, one behind the other, and their lengths: how many, 0 when none has come, -1 when the link is gone. Only where frames carry a header. */
+  readAll?(into: Uint8Array, lengths: Int32Array): number;
   /** Sends a frame. One that cannot go now is lost, as on a wire. */
   write(frame: Uint8Array): void;
   /** Sends frames in their order, each as write() does. */

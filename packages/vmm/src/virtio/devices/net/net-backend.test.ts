@@ -23,6 +23,16 @@ class FakeLink implements FrameLink {
     into.set(frame);
     return frame.length;
   }
+  readAll(into: Uint8Array, lengths: Int32Array): number {
+    let [count, at] = [0, 0];
+    while (count < Math.min(3, lengths.length)) {
+      const length = this.read(into.subarray(at));
+      if (length <= 0) return count === 0 ? length : count;
+      lengths[count++] = length;
+      at += length;
+    }
+    return count;
+  }
   write(frame: Uint8Array): void {
     this.sent.push(frame.slice());
   }

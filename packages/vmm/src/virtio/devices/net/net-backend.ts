@@ -8,6 +8,9 @@ import { HEADER_BYTES, NET_FEATURE, NUM_BUFFERS_OFFSET, QUEUE, setLinkDown } fro
 
 /** Frames that are moved before anything else gets its turn. */
 const FRAMES_AT_ONCE = 256;
+/** Frames that are read in one go, and what they may have together. */
+const FRAMES_READ = 32;
+const RECEIVED_BYTES = 4 * MOST_FRAME_BYTES;
 
 export class NetBackend implements VirtioBackend {
   readonly input: VirtioInput;
@@ -15,10 +18,14 @@ export class NetBackend implements VirtioBackend {
   readonly #link: FrameLink;
   /** A frame behind its header, on its way in either direction. */
   readonly #sent = new Uint8Array(MOST_FRAME_BYTES);
-  readonly #received = new Uint8Array(MOST_FRAME_BYTES);
+  readonly #received = new Uint8Array(RECEIVED_BYTES);
   readonly #receivedView = new DataView(this.#received.buffer);
-  /** Bytes of a frame in `#received` that has found no buffers yet. */
-  #waiting = 0;
+  /** Of the frames in `#received`. */
+  readonly #lengths = new Int32Array(FRAMES_READ);
+  /** How many there are, how many of them have found buffers, and where the next one begins. */
+  #read = 0;
+  #placed = 0;
+  #at = 0;
   /** What the link was told last, as bits. */
   #offload = -1;
   #isDown = false;
@@ -116,25 +123,42 @@ export class NetBackend implements VirtioBackend {
   }
 
   #deliver(queue: Virtqueue, mergeable: boolean): "empty" | "full" | "ended" {
-    for (let moved = 0; moved < FRAMES_AT_ONCE; moved++) {
-      if (this.#waiting === 0) {
-        const { limit } = this.input;
-        if (limit !== undefined && limit.waitNs() > 0) return "empty";
-        const length = this.#read();
-        if (length < 0) return "ended";
-        if (length === 0) return "empty";
-        limit?.charge(length - HEADER_BYTES);
-        this.#waiting = length;
+    const { limit } = this.input;
+    for (let moved = 0; ; moved++) {
+      if (limit !== undefined && limit.waitNs() > 0) return "empty";
+      if (this.#placed === this.#read) {
+        // More may have come; the link's descriptor says so.
+        if (moved >= FRAMES_AT_ONCE) return "empty";
+        const count = this.#readFrames();
+        if (count <= 0) return count < 0 ? "ended" : "empty";
       }
-      if (!this.#place(queue, this.#received.subarray(0, this.#waiting), mergeable)) return "full";
-      this.#waiting = 0;
+      const length = this.#lengths[this.#placed]!;
+      if (!this.#place(queue, this.#received.subarray(this.#at, this.#at + length), mergeable)) return "full";
+      limit?.charge(length - HEADER_BYTES);
+      this.#at += length;
+      this.#placed++;
     }
-    // More may have come; the link's descriptor says so.
-    return "empty";
+  }
+
+  /** The next frames into `#received`, each behind a header: how many, and as `FrameLink.readAll`. */
+  #readFrames(): number {
+    const link = this.#link;
+    const count =
+      link.hasHeader && link.readAll !== undefined ? link.readAll(this.#received, this.#lengths) : this.#readOne();
+    this.#read = Math.max(0, count);
+    this.#placed = 0;
+    this.#at = 0;
+    return count;
+  }
+
+  #readOne(): number {
+    const length = this.#readFrame();
+    this.#lengths[0] = length;
+    return Math.sign(length);
   }
 
   /** The next frame into `#received`, behind a header. */
-  #read(): number {
+  #readFrame(): number {
     if (this.#link.hasHeader) return this.#link.read(this.#received);
     this.#received.fill(0, 0, HEADER_BYTES);
     const length = this.#link.read(this.#received.subarray(HEADER_BYTES));
@@ -148,7 +172,7 @@ export class NetBackend implements VirtioBackend {
     // Nearly always it has room in the first buffer of one chain.
     const [buffer] = first.writable;
     if (buffer !== undefined && buffer.length >= packet.length) {
-      this.#receivedView.setUint16(NUM_BUFFERS_OFFSET, 1, true);
+      this.#receivedView.setUint16(this.#at + NUM_BUFFERS_OFFSET, 1, true);
       buffer.set(packet);
       queue.complete(first, packet.length);
       return true;
@@ -176,7 +200,7 @@ export class NetBackend implements VirtioBackend {
       if (chains.length === queue.size && room < packet.length)
         throw new VirtqueueFault("receive buffers without room");
     }
-    this.#receivedView.setUint16(NUM_BUFFERS_OFFSET, chains.length, true);
+    this.#receivedView.setUint16(this.#at + NUM_BUFFERS_OFFSET, chains.length, true);
     let done = 0;
     for (const chain of chains) {
       const rest = packet.subarray(done);

@@ -1,11 +1,12 @@
 /** A tap of the host: an interface that its administrator has made, or makes (CAP_NET_ADMIN). */
-import { EAGAIN, EIO, Tap, TUN_F_CSUM, TUN_F_TSO4, TUN_F_TSO6 } from "@tools-kvm/kvm-binding";
-import type { FrameLink, Offload } from "./frame-link.js";
+import { EIO, Tap, TUN_F_CSUM, TUN_F_TSO4, TUN_F_TSO6 } from "@tools-kvm/kvm-binding";
+import { type FrameLink, MOST_FRAME_BYTES, type Offload } from "./frame-link.js";
 import { HEADER_BYTES } from "./net.js";
 
 export class TapLink implements FrameLink {
   readonly hasHeader = true;
   readonly #tap: Tap;
+  readonly #length = new Int32Array(1);
   readonly #name: string;
   readonly #log: (message: string) => void;
   #isDown = false;
@@ -25,9 +26,13 @@ export class TapLink implements FrameLink {
   }
 
   read(into: Uint8Array): number {
+    const count = this.readAll(into, this.#length);
+    return count > 0 ? this.#length[0]! : count;
+  }
+
+  readAll(into: Uint8Array, lengths: Int32Array): number {
     try {
-      const length = this.#tap.read(into);
-      return length === -EAGAIN ? 0 : length;
+      return this.#tap.readAll(into, lengths, MOST_FRAME_BYTES);
     } catch (error) {
       // The interface is down (EIO): it may come up again. Or it was deleted (EBADFD).
       return errnoName(error) === "EIO" ? 0 : -1;
