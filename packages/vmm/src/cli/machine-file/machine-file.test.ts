@@ -138,7 +138,10 @@ describe.skipIf(!hasKvm)(`vmm run --config${NEEDS_KVM}`, () => {
   });
 
   it("finds a serial log beside the file", async () => {
-    const file = scratch.file("log.json", JSON.stringify({ serial: "file:serial.log", append: "quiet run=echo beside; poweroff" }));
+    const file = scratch.file(
+      "log.json",
+      JSON.stringify({ serial: "file:serial.log", append: "quiet run=echo beside; poweroff" }),
+    );
     expect((await scratch.run(["run", "--config", file])).status).toBe(0);
     expect(readFileSync(join(dirname(file), "serial.log"), "latin1")).toContain("beside");
   });
