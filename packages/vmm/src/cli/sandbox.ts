@@ -8,7 +8,7 @@ import { type ControlServer, serve } from "../control/server.js";
 import { Machine, type MachineEnd } from "../machine/machine.js";
 import { maxVcpus } from "../machine/virtual-machine.js";
 import { SandboxLine } from "../sandbox/line.js";
-import { CliError, EXIT } from "./errors.js";
+import { CliError } from "./errors.js";
 import { crashScreen } from "./reports.js";
 import type { RunPlan } from "./run-options.js";
 import { planSandbox, SANDBOX_FAILED, type SandboxOptions } from "./sandbox-options.js";
@@ -124,7 +124,7 @@ class Sandbox {
     const onSignal = (signal: NodeJS.Signals): void => this.#onSignal(signal);
     const onResize = (): void => this.#line.resize(stdout.columns, stdout.rows);
     const onEnd = (): void => this.#line.endInput();
-    const onBrokenPipe = (): void => void this.#machine.stop();
+    const onBrokenPipe = (): void => this.#end(constants.signals.SIGPIPE);
     for (const name of PASSED_SIGNALS) process.on(name, onSignal);
     if (this.#hasTerminal) stdout.on("resize", onResize);
     stdin.on("end", onEnd).on("error", onEnd);
@@ -141,7 +141,7 @@ class Sandbox {
   #input(bytes: Uint8Array): void {
     if (this.#hasTerminal) {
       for (const byte of bytes) this.#presses = byte === CTRL_RIGHT_BRACKET ? this.#presses + 1 : 0;
-      if (this.#presses >= PRESSES_TO_END) void this.#machine.stop();
+      if (this.#presses >= PRESSES_TO_END) this.#end(constants.signals.SIGKILL);
     }
     this.#line.input(bytes);
   }
@@ -154,7 +154,12 @@ class Sandbox {
       this.#line.signal(number);
       return;
     }
-    this.#status = SIGNALLED + number;
+    this.#end(number);
+  }
+
+  /** Ends it all, with the status of a command that the signal ended. */
+  #end(signal: number): void {
+    this.#status ??= SIGNALLED + signal;
     void this.#machine.stop();
   }
 
@@ -170,8 +175,8 @@ class Sandbox {
       say(this.#failure);
       return SANDBOX_FAILED;
     }
-    if (end.why === "stopped")
-      return this.#presses >= PRESSES_TO_END ? SIGNALLED + constants.signals.SIGKILL : EXIT.FAILURE;
+    // By vmm stop.
+    if (end.why === "stopped") return SIGNALLED + constants.signals.SIGKILL;
     if (end.why === "crashed") process.stderr.write(`${crashScreen(name, end.report)}\n`);
     process.stderr.write(this.#line.console);
     say(end.why === "failed" ? end.message : `the machine ended (${end.why}) before its command did`);

@@ -1,4 +1,4 @@
-import { execFileSync } from "node:child_process";
+import { execFileSync, spawnSync } from "node:child_process";
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
@@ -8,6 +8,7 @@ import { defaultRoute, resolver } from "./host-network.js";
 import { sandboxInitramfs } from "./initramfs.js";
 import { encodeJob, type SandboxJob } from "./job.js";
 import { hostKernel, kernelAt, versionOf } from "./kernel.js";
+import { moduleFile } from "./module-file.js";
 
 const JOB: SandboxJob = {
   modules: ["/modules/0-9p.ko"],
@@ -131,7 +132,7 @@ describe("what a sandbox is told", () => {
   });
 
   it("is an initramfs with init, the job and the modules, which cpio unpacks", () => {
-    const module = put("overlay.ko.xz", "module");
+    const module = put("overlay.ko", "module");
     const archive = put("archive", sandboxInitramfs([module], JOB));
     execFileSync("sh", [
       "-c",
@@ -140,9 +141,35 @@ describe("what a sandbox is told", () => {
       root,
       archive,
     ]);
-    expect(readFileSync(join(root, "out/modules/0-overlay.ko.xz"), "utf8")).toBe("module");
+    expect(readFileSync(join(root, "out/modules/0-overlay.ko"), "utf8")).toBe("module");
     expect(readFileSync(join(root, "out/init")).equals(readFileSync(sandboxInitPath()))).toBe(true);
-    expect(readFileSync(join(root, "out/job"), "utf8")).toContain("module\0/modules/0-overlay.ko.xz\0");
+    expect(readFileSync(join(root, "out/job"), "utf8")).toContain("module\0/modules/0-overlay.ko\0");
+  });
+});
+
+describe("a module's file", () => {
+  const EXTENSION: Record<string, string> = { gzip: "gz", xz: "xz", zstd: "zst" };
+  const packedBy = (program: string): string =>
+    put(`a.ko.${EXTENSION[program]}`, execFileSync(program, ["-c"], { input: "module" }));
+
+  it("is unpacked: gzip", () => {
+    const { name, content } = moduleFile(packedBy("gzip"));
+    expect([name, Buffer.from(content).toString()]).toEqual(["a.ko", "module"]);
+  });
+
+  for (const program of ["xz", "zstd"]) {
+    const isThere = spawnSync(program, ["--version"]).status === 0;
+    it.skipIf(!isThere)(`is unpacked: ${program} (needs ${program})`, () => {
+      const { name, content } = moduleFile(packedBy(program));
+      expect([name, Buffer.from(content).toString()]).toEqual(["a.ko", "module"]);
+    });
+  }
+
+  it("stays as it is where it is not packed, or does not unpack", () => {
+    for (const name of ["b.ko", "b.ko.xz", "b.ko.gz"]) {
+      const { name: found, content } = moduleFile(put(name, "module"));
+      expect([found, Buffer.from(content).toString()]).toEqual([name, "module"]);
+    }
   });
 });
 
