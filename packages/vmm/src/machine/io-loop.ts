@@ -29,6 +29,8 @@ const INPUT = -2;
 const END_ONLY = POLLPRI;
 /** How often queues are looked at before it is asked what else has come, which is a system call. */
 const LOOKS = 4;
+/** Long enough for what memory answers; a slow disk's turn is the only one. */
+const MOST_LOOKS_NS = 100_000;
 const NS_IN_MS = 1e6;
 /** What a timeout can be; a limit that is spent for longer is looked at again. */
 const MOST_TIMEOUT_MS = 60_000;
@@ -103,11 +105,12 @@ export class IoLoop {
     const { server, backend } = this.#options;
     if (waitNs(backend.limit) > 0) return;
     let worked = wasReady;
+    const start = this.#options.nowNs();
     for (let look = 0; look < LOOKS; look++) {
       let found = false;
       for (const queue of this.#watched) found = server.work(queue) || found;
       worked ||= found;
-      if (!found) break;
+      if (!found || this.#options.nowNs() - start > MOST_LOOKS_NS) break;
     }
     if (worked) this.#poll.worked();
     else if (!this.#poll.looksAgain()) {
