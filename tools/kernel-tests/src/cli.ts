@@ -1,9 +1,10 @@
 /** The `kernel-tests` command. */
 import { accessSync, constants } from "node:fs";
 import { availableParallelism, release } from "node:os";
-import { kvmKind } from "./kind.js";
+import { type KvmKind, kvmKind } from "./kind.js";
 import { ktapHead, ktapTheme, ktapTotals } from "./ktap.js";
 import { runAgainInLab } from "./lab.js";
+import { writeLastResult } from "./last-result.js";
 import { MUTATIONS } from "./mutations.js";
 import { HELP, type Options, parseOptions, UsageError } from "./options.js";
 import { allTests, type KernelTest } from "./registry.js";
@@ -79,7 +80,18 @@ async function run(tests: readonly KernelTest[], options: Options, signal: Abort
   say(
     json ? `${JSON.stringify({ kind, kernel: release(), totals, tests: judged.map(asJson) })}\n` : ktapTotals(totals),
   );
-  return signal.aborted ? EXIT_INTERRUPTED : exitStatus(totals);
+  if (signal.aborted) return EXIT_INTERRUPTED;
+  const whole = tests.length === allTests().length && mutation === "";
+  if (whole) keepResult(judged, kind);
+  return exitStatus(totals);
+}
+
+function keepResult(judged: readonly Judged[], kind: KvmKind): void {
+  try {
+    writeLastResult(judged, kind);
+  } catch (error) {
+    process.stderr.write(`kernel-tests: the result is not kept for vmm doctor: ${(error as Error).message}\n`);
+  }
 }
 
 function requireKvm(): void {

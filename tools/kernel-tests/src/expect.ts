@@ -70,14 +70,14 @@ type CapName = Extract<keyof typeof binding, `KVM_CAP_${string}`>;
 
 const constants = new Map<string, unknown>(Object.entries(binding));
 
-/** The number of a capability. */
-export function capability(name: CapName): number {
+/** A constant of the kernel's headers by its name: an ioctl's number, a capability's. */
+export function constant(name: Extract<keyof typeof binding, `KVM_${string}`>): number {
   return constants.get(name) as number;
 }
 
 /** Skips the test where KVM has not got the capability. @returns what KVM_CHECK_EXTENSION says */
 export function needs(name: CapName, target?: { checkExtension(cap: number): number }): number {
-  if (target !== undefined) return target.checkExtension(capability(name)) || skip(`no ${name}`);
+  if (target !== undefined) return target.checkExtension(constant(name)) || skip(`no ${name}`);
   using kvm = binding.Kvm.open();
-  return kvm.checkExtension(capability(name)) || skip(`no ${name}`);
+  return kvm.checkExtension(constant(name)) || skip(`no ${name}`);
 }

@@ -32,6 +32,6 @@ try {
   rmSync(folder, { recursive: true, force: true });
 }
 const source = fileURLToPath(new URL("../native/raw-ioctl.c", import.meta.url));
-execFileSync(process.env.CC ?? "cc", ["-O1", "-Wall", "-Wextra", "-Werror", "-o", RAW_IOCTL, source], {
+execFileSync(process.env.CC ?? "cc", ["-O1", "-Wall", "-Wextra", "-Werror", "-pthread", "-o", RAW_IOCTL, source], {
   stdio: "inherit",
 });

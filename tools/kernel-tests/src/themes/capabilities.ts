@@ -2,7 +2,7 @@
 
 import * as b from "@tools-kvm/kvm-binding";
 import { Kvm } from "@tools-kvm/kvm-binding";
-import { between, capability, check, equal } from "../expect.js";
+import { between, check, constant, equal } from "../expect.js";
 import { themeOf } from "../registry.js";
 
 const it = themeOf("capabilities", "api.rst, KVM_CHECK_EXTENSION");
@@ -43,7 +43,7 @@ it(
       "KVM_CAP_IMMEDIATE_EXIT",
     ] as const;
     equal(
-      required.filter((name) => onSystem(capability(name)) === 0),
+      required.filter((name) => onSystem(constant(name)) === 0),
       [],
       "missing",
     );

@@ -19,3 +19,5 @@ import "./time.js";
 import "./stats.js";
 import "./emulation.js";
 import "./paging.js";
+import "./tracepoints.js";
+import "./boundaries.js";

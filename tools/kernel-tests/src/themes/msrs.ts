@@ -130,7 +130,8 @@ it(
     using m = machine(idle);
     const entries = [
       { index: SYSENTER_CS, data: 0x10n },
-      { index: SYSENTER_EIP, data: 0xffffffff81000000n },
+      // AMD's has 32 bits (APM, SYSENTER and SYSEXIT MSRs).
+      { index: SYSENTER_EIP, data: 0x81000000n },
       { index: STAR, data: 0x23001000000000n },
       { index: LSTAR, data: 0xffffffff82000000n },
       { index: KERNEL_GS_BASE, data: 0x7fff12345678n },
