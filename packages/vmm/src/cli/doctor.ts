@@ -2,6 +2,7 @@
 import { accessSync, constants, existsSync } from "node:fs";
 import { arch, cpus, platform, totalmem } from "node:os";
 import * as binding from "@tools-kvm/kvm-binding";
+import { kernelTestsFinding } from "../doctor/kernel-tests.js";
 import { pioExitsPerSecond, runProbes } from "../doctor/probes.js";
 import { kvmKind } from "../machine/host.js";
 import { formatSize } from "../machine/spec.js";
@@ -108,6 +109,7 @@ function kvmFindings(): Finding[] {
       detail: kind === "pvm" ? "a hypercall never returns on kvm-pvm" : "",
       advice: kind === "pvm" ? "machines here do not advertise them" : "",
     },
+    { what: "the kernel's promises, tested", ...kernelTestsFinding() },
     {
       what: "speed",
       verdict: "ok",
