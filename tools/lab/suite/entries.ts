@@ -83,6 +83,14 @@ export const SUITE: readonly SuiteEntry[] = [
     needsPrograms: ["busybox", "mkfs.ext4"],
   },
   {
+    name: "SeaBIOS reaches its boot menu, and boots kernels and a disk's first sector",
+    command: vitest("packages/vmm", "src/cli/seabios.test.ts"),
+    cwd: "packages/vmm",
+    timeoutMs: 5 * MINUTE_MS,
+    cpus: 1,
+    needsFiles: ["packages/vmm/dist/cli.js"],
+  },
+  {
     name: "OVMF reaches its shell, and keeps a variable from one machine to the next",
     command: ["node", "tools/lab/suite/ovmf.mjs"],
     timeoutMs: 5 * MINUTE_MS,
