@@ -43,6 +43,13 @@ export const SUITE: readonly SuiteEntry[] = [
     needsFiles: ["packages/kvm-binding/dist/index.js", "packages/kvm-binding/build/Release/kvm_binding.node"],
   },
   {
+    name: "what KVM promises to user space, on a real kvm-amd",
+    command: ["node", "tools/kernel-tests/bin/kernel-tests.js", "--jobs", "1"],
+    timeoutMs: 10 * MINUTE_MS,
+    cpus: 1,
+    needsFiles: ["tools/kernel-tests/dist/cli.js", "tools/kernel-tests/dist/raw-ioctl"],
+  },
+  {
     name: "perf-kvm's doctor, list and stat on a real kvm-amd",
     command: vitest("packages/perf-kvm", "src/cli/doctor.test.ts", "src/cli/list.test.ts", "src/cli/stat-away.test.ts"),
     cwd: "packages/perf-kvm",
