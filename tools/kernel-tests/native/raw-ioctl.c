@@ -223,6 +223,10 @@ int main(int argc, char **argv)
 			else
 				puts(call(fd, request, !strcmp(what, "edge") ? across_the_edge(argument) : argument));
 		}
+	} else if (!strcmp(what, "edges")) {
+		/* Pairs of target and request, with two bytes of memory for each. */
+		for (int i = 2; i + 1 < argc; i += 2)
+			puts(call(target(argv[i]), strtoul(argv[i + 1], NULL, 0), across_the_edge(2)));
 	} else if (!strcmp(what, "race-vcpu"))
 		race(make_vcpu_7);
 	else if (!strcmp(what, "race-slots"))

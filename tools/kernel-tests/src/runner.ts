@@ -1,5 +1,5 @@
 /**
- * Runs tests in processes of their own, a theme at a time in each, several at once. A test that hangs is ended with its process, one that
+ * Runs tests in processes of their own, a few themes in each, several at once. A test that hangs is ended with its process, one that
  * crashes has ended it already; either way the tests behind it go on in a new one.
  */
 import { type ChildProcess, spawn } from "node:child_process";
@@ -34,6 +34,8 @@ export interface RunOptions {
 const PROGRAM = fileURLToPath(new URL("theme-process.js", import.meta.url));
 /** A process needs this much before its first test, and most of it is Node's start. */
 const START_SHARE = 2;
+/** More make each job's share fairer, but each is another start of Node, which takes two seconds in the lab. */
+const BATCHES_PER_JOB = 4;
 const STDERR_KEPT_CHARS = 2000;
 
 /** Results in the order of `tests`. Ends early, with fewer of them, when `signal` is aborted. */
@@ -42,7 +44,7 @@ export async function runTests(tests: readonly KernelTest[], options: RunOptions
     (theme) => [theme, tests.filter((test) => test.theme === theme)] as const,
   );
   const results = new Map<string, Result[]>();
-  const waiting = [...themes];
+  const waiting = batches(themes, Math.ceil(themes.length / (options.jobs * BATCHES_PER_JOB)));
   const unreported = [...themes];
   // Reported in their order, however they ended.
   const reportEnded = (): void => {
@@ -53,8 +55,15 @@ export async function runTests(tests: readonly KernelTest[], options: RunOptions
   };
   const worker = async (): Promise<void> => {
     for (let next = waiting.shift(); next !== undefined && !options.signal.aborted; next = waiting.shift()) {
-      const [theme, own] = next;
-      results.set(theme, await runTheme(own, options));
+      const ended = await runBatch(
+        next.flatMap(([, own]) => own),
+        options,
+      );
+      for (const [theme] of next)
+        results.set(
+          theme,
+          ended.filter(({ test }) => test.theme === theme),
+        );
       reportEnded();
     }
   };
@@ -62,7 +71,11 @@ export async function runTests(tests: readonly KernelTest[], options: RunOptions
   return themes.flatMap(([theme]) => results.get(theme) ?? []);
 }
 
-async function runTheme(tests: readonly KernelTest[], options: RunOptions): Promise<Result[]> {
+function batches<T>(items: readonly T[], size: number): T[][] {
+  return Array.from({ length: Math.ceil(items.length / size) }, (_, i) => items.slice(i * size, (i + 1) * size));
+}
+
+async function runBatch(tests: readonly KernelTest[], options: RunOptions): Promise<Result[]> {
   const results: Result[] = [];
   while (results.length < tests.length && !options.signal.aborted) {
     results.push(...(await runProcess(tests.slice(results.length), options)));
