@@ -6,7 +6,7 @@ import type { KvmKind } from "./kind.js";
 
 export const EXPECTED_FAILURES: Readonly<Record<KvmKind, Readonly<Record<string, string>>>> = {
   pvm: {
-    "dirty-log/ring-full": "code that KVM emulates runs past the full ring, and entries are lost",
+    "dirty-log/ring-full": "code that KVM emulates runs past the full ring, and entries are lost more often than not",
     "cpuid/round-trip": "KVM adds leaves of its own to those that were set",
     "msrs/pat-types": "IA32_PAT takes every value",
     "debug/single-step-io":
