@@ -82,12 +82,12 @@ export const SUITE: readonly SuiteEntry[] = [
     needsPrograms: ["busybox", "mkfs.ext4", "qemu-img", "debugfs"],
   },
   {
-    name: "Debian's cloud kernel boots to a shell on an ext4 disk",
+    name: "Debian's cloud kernel boots to a shell on an ext4 disk, raw and qcow2, with one CPU and two",
     command: ["node", "tools/lab/suite/linux-cloud.mjs"],
     timeoutMs: 5 * MINUTE_MS,
     cpus: 1,
     needsFiles: ["tools/lab/suite/linux-cloud.mjs", "packages/vmm/dist/io-worker.js"],
-    needsPrograms: ["busybox", "mkfs.ext4"],
+    needsPrograms: ["busybox", "mkfs.ext4", "qemu-img"],
   },
   {
     name: "SeaBIOS reaches its boot menu, and boots kernels and a disk's first sector",

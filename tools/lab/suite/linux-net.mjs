@@ -13,7 +13,7 @@ import { buildInitramfs, chooseKernel } from "../dist/index.js";
 import { endAll, start, until } from "./programs.mjs";
 
 const VMM = "packages/vmm/bin/vmm.js";
-const FILE_MIB = 64;
+const FILE_MIB = 256;
 const PIECE = randomBytes(2 ** 20);
 const FORWARDED = 18080;
 const TAP = "tkvm0";

@@ -316,7 +316,11 @@ const readonly = {
   },
 
   "it is the lower layer of an overlay"(m) {
-    const layers = ["upper", "work", "merged"].map((part) => fs.mkdtempSync(join(folder, part)));
+    // An overlay's upper layer cannot be on an overlay, and where the checkout is below it, the lab's /tmp is on one.
+    const own = fs.mkdtempSync(join(folder, "layers-"));
+    run("mount", ["-t", "tmpfs", "layers", own]);
+    const layers = ["upper", "work", "merged"].map((part) => join(own, part));
+    for (const layer of layers) fs.mkdirSync(layer);
     run("mount", [
       "-t",
       "overlay",
@@ -332,6 +336,7 @@ const readonly = {
       assert.deepEqual(fs.readdirSync(layers[2]), ["moved"]);
     } finally {
       run("umount", [layers[2]]);
+      run("umount", [own]);
     }
   },
 };
