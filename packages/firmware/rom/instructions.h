@@ -35,6 +35,18 @@ static inline void outsb(u16 port, const void *bytes, u32 count)
 	__asm__ volatile("rep outsb" : "+S"(bytes), "+c"(count) : "d"(port) : "memory");
 }
 
+struct cpuid {
+	u32 eax, ebx, ecx, edx;
+};
+
+static inline struct cpuid cpuid(u32 leaf)
+{
+	struct cpuid found;
+
+	__asm__ volatile("cpuid" : "=a"(found.eax), "=b"(found.ebx), "=c"(found.ecx), "=d"(found.edx) : "a"(leaf), "c"(0));
+	return found;
+}
+
 static inline u64 rdtsc(void)
 {
 	u64 value;

@@ -20,6 +20,10 @@
 #define BIOS_MAP_ENTRIES 64
 #define BIOS_MAP_ENTRY_BYTES 20
 
+/* Six pages that map the first 4 GiB to themselves, for a kernel that is entered in long mode. */
+#define PAGE_TABLES 0x10000
+#define PAGE_TABLES_BYTES 0x6000
+
 /* The command line, and the most bytes it may have. */
 #define COMMAND_LINE_AT 0x20000
 #define COMMAND_LINE_BYTES 0x10000

@@ -160,6 +160,6 @@ describe.skipIf(missing || linux === undefined)(`a Linux bzImage in QEMU${whyNoL
     expect(said).toMatch(/RAMDISK: \[mem 0x\w+-0x\w+\]/);
     expect(said).not.toContain("Move RAMDISK");
     expect(said).toContain("Command line: console=ttyS0 answer=42");
-    expect(log[0]).toMatch(/^rom: Linux kernel entered/);
+    expect(log[0]).toMatch(/^rom: Linux kernel entered in long mode, /);
   });
 });

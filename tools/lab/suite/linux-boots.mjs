@@ -105,7 +105,7 @@ async function restarted(folder, kernel) {
   return faults;
 }
 
-/** The bzImage by its 32-bit entry, with the tables where firmware has put them. */
+/** The bzImage by its 64-bit entry, with the tables where firmware has put them. */
 async function startedBy(firmware, cpus, folder, kernel) {
   const initramfs = join(folder, `${firmware}.cpio`);
   writeFileSync(initramfs, buildInitramfs({ script: script("poweroff -f") }));
@@ -117,7 +117,7 @@ async function startedBy(firmware, cpus, folder, kernel) {
   );
   const status = await guest.done;
   const faults = compare(firmware, guest.out.text, { cpus, "acpi-cpus": cpus });
-  if (status !== 0 || !/^rom: Linux kernel entered/m.test(guest.out.errors)) {
+  if (status !== 0 || !/^rom: Linux kernel entered in long mode/m.test(guest.out.errors)) {
     faults.push(`${firmware}: ended with ${status}: ${guest.out.errors}${guest.out.text.slice(-500)}`);
   }
   return faults;

@@ -12,6 +12,8 @@ struct entry {
 	u32 eax;
 	u32 ebx;
 	u32 esi;
+	/* Not 0: in long mode, with the page tables at PAGE_TABLES; addresses and registers stay below 4 GiB. */
+	u32 is_long;
 };
 
 /* What fw_cfg says about the kernel. */

@@ -53,13 +53,13 @@ static const struct protocol *recognise(void)
 	fail("there is no kernel to boot");
 }
 
-static void report(const struct protocol *protocol, const struct beginning *beginning)
+static void report(const struct protocol *protocol, const struct entry *entry, const struct beginning *beginning)
 {
 	u64 cycles = rdtsc() - beginning->tsc;
 
 	log_text("rom: ");
 	log_text(protocol->name);
-	log_text(" kernel entered, cycles since ");
+	log_text(entry->is_long ? " kernel entered in long mode, cycles since " : " kernel entered, cycles since ");
 	log_text(beginning->name);
 	log_text(": ");
 	log_number(cycles >> 32 ? ~0u : (u32)cycles);
@@ -76,6 +76,6 @@ void boot_kernel(const struct beginning *beginning)
 	if (beginning->place_tables)
 		beginning->place_tables();
 	entry = protocol->load();
-	report(protocol, beginning);
+	report(protocol, &entry, beginning);
 	enter_kernel(&entry);
 }

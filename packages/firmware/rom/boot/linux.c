@@ -1,9 +1,11 @@
 /*
- * A bzImage, entered by the 32-bit boot protocol (Linux, Documentation/arch/x86/boot.rst and zero-page.rst).
+ * A bzImage, entered by the 64-bit boot protocol where kernel and CPU have it, or else by the 32-bit one (Linux,
+ * Documentation/arch/x86/boot.rst and zero-page.rst).
  */
 #include "boot/boot.h"
 #include "fw-cfg.h"
 #include "layout.h"
+#include "long-mode.h"
 #include "memory.h"
 #include "tables.h"
 #include "text.h"
@@ -19,6 +21,7 @@ enum setup_field {
 	RAMDISK_IMAGE = 0x218,
 	RAMDISK_SIZE = 0x21c,
 	CMD_LINE_PTR = 0x228,
+	XLOADFLAGS = 0x236,
 	PREF_ADDRESS = 0x258,
 	INIT_SIZE = 0x260,
 };
@@ -30,6 +33,10 @@ enum params_field { ACPI_RSDP_ADDR = 0x070, E820_ENTRIES = 0x1e8, E820_TABLE = 0
 #define HEADER_ROOM_END 0x290
 /* The first version with init_size. */
 #define VERSION_2_10 0x020a
+/* The first version with xloadflags. */
+#define VERSION_2_12 0x020c
+#define XLF_KERNEL_64 (1 << 0)
+#define ENTRY_64_OFFSET 0x200
 #define LOADED_HIGH (1 << 0)
 #define UNDEFINED_LOADER 0xff
 #define E820_MAX 128
@@ -62,6 +69,11 @@ static bool8 recognise(void)
 	return 1;
 }
 
+static bool8 has_64_bit_entry(void)
+{
+	return *(u16 *)(setup_head + VERSION) >= VERSION_2_12 && (*(u16 *)(setup_head + XLOADFLAGS) & XLF_KERNEL_64);
+}
+
 static struct entry load(void)
 {
 	const struct memory_map *map = memory_finish();
@@ -81,7 +93,10 @@ static struct entry load(void)
 	*word(boot_params, ACPI_RSDP_ADDR) = tables_address(TABLES_RSDP);
 	boot_params[E820_ENTRIES] = map->count;
 	memcpy(boot_params + E820_TABLE, map->ranges, map->count * sizeof(struct range));
-	return (struct entry){ .eip = kernel.address, .esi = address_of(boot_params) };
+	if (!has_64_bit_entry() || !has_long_mode())
+		return (struct entry){ .eip = kernel.address, .esi = address_of(boot_params) };
+	map_identity();
+	return (struct entry){ .eip = kernel.address + ENTRY_64_OFFSET, .esi = address_of(boot_params), .is_long = 1 };
 }
 
 const struct protocol linux_protocol = { "Linux", recognise, load };
