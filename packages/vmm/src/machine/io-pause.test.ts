@@ -1,6 +1,6 @@
 /** A pause of virtio devices: nobody is at their queues during it, and nothing is left held behind. */
 import { expect, it } from "vitest";
-import { holdQueues, releaseQueues, SHARED } from "../virtio/transport-mmio.js";
+import { holdQueues, releaseQueues, SHARED } from "../virtio/transport.js";
 import { IoPause } from "./io-pause.js";
 
 const PATIENT_MS = 20_000;

@@ -1,8 +1,8 @@
 /**
- * Pausing the virtio devices of a machine. Their threads hold a lock while they are at the queues (transport-mmio.ts), so
+ * Pausing the virtio devices of a machine. Their threads hold a lock while they are at the queues (transport.ts), so
  * whoever holds it instead knows that nothing reaches guest memory, and nothing the disk, until it lets go.
  */
-import { releaseQueues, tryHoldQueues, untilQueuesFree } from "../virtio/transport-mmio.js";
+import { releaseQueues, tryHoldQueues, untilQueuesFree } from "../virtio/transport.js";
 
 /** How often it is looked whether somebody still wants the pause. */
 const LOOK_MS = 50;

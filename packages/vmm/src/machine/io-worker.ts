@@ -5,7 +5,7 @@
 import { parentPort } from "node:worker_threads";
 import { EventFd, monotonicNs } from "@tools-kvm/kvm-binding";
 import { DeviceServer } from "../virtio/server.js";
-import type { MmioState } from "../virtio/transport-mmio.js";
+import type { TransportState } from "../virtio/transport.js";
 import { Assembly } from "./assembly.js";
 import { GuestRam, type SharedGuestRam } from "./guest-ram.js";
 import { IoLoop } from "./io-loop.js";
@@ -62,7 +62,7 @@ function serve(message: ServeMessage): void {
 }
 
 /** The device's registers; nothing else of the machine is of this thread's concern. */
-function registersOf(spec: MachineSpec, state: SharedArrayBuffer, name: string): MmioState {
+function registersOf(spec: MachineSpec, state: SharedArrayBuffer, name: string): TransportState {
   const nothing = (): void => {};
   const assembly = new Assembly(spec, state, {
     irqLine: nothing,
@@ -76,7 +76,7 @@ function registersOf(spec: MachineSpec, state: SharedArrayBuffer, name: string):
     nowNs: monotonicNs,
     wallClockMs: Date.now,
   });
-  return assembly.device(name).state as unknown as MmioState;
+  return assembly.device(name).state as unknown as TransportState;
 }
 
 port.once("message", (message: ServeMessage) => {

@@ -9,20 +9,20 @@ import { SplitQueue } from "./split-queue.js";
 import {
   hasFeature,
   holdQueues,
-  type MmioState,
   needReset,
   noteInterrupt,
   QUEUE,
   releaseQueues,
   SHARED,
-} from "./transport-mmio.js";
+  type TransportState,
+} from "./transport.js";
 import { type DescriptorChain, type QueueMemory, type Virtqueue, VirtqueueFault } from "./virtqueue.js";
 
 /** A chain is done, with so many bytes written to it. */
 type Done = (chain: DescriptorChain, writtenBytes: number) => void;
 
 export interface ServerOptions {
-  readonly state: MmioState;
+  readonly state: TransportState;
   readonly backend: VirtioBackend;
   readonly memory: QueueMemory;
   /** Interrupts the driver. */

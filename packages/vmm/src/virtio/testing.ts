@@ -5,7 +5,8 @@ import { Bench } from "../devices/testing.js";
 import type { VirtioBackend, VirtioDevice } from "./device.js";
 import { FEATURE, STATUS } from "./ids.js";
 import { DeviceServer } from "./server.js";
-import { featureWords, MMIO, type MmioState, virtioMmio } from "./transport-mmio.js";
+import { featureWords, type TransportState } from "./transport.js";
+import { MMIO, virtioMmio } from "./transport-mmio.js";
 import type { QueueMemory } from "./virtqueue.js";
 
 /** RAM from 0 on, with bytes before and behind it that nobody may touch. */
@@ -307,8 +308,8 @@ export class TestDevice {
     });
   }
 
-  get state(): MmioState {
-    return this.bench.state as MmioState;
+  get state(): TransportState {
+    return this.bench.state as TransportState;
   }
   get status(): number {
     return this.bench.read(MMIO.STATUS, 4);

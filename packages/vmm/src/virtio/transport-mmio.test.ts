@@ -4,7 +4,8 @@ import { exercise } from "../devices/testing.js";
 import { blockDevice } from "./devices/block/block.js";
 import { FEATURE, INTERRUPT, STATUS } from "./ids.js";
 import { TestDevice, TestDriverQueue, TestMemory } from "./testing.js";
-import { holdQueues, MMIO, MMIO_SIZE_BYTES, releaseQueues, SHARED, virtioMmio } from "./transport-mmio.js";
+import { holdQueues, releaseQueues, SHARED } from "./transport.js";
+import { MMIO, MMIO_SIZE_BYTES, virtioMmio } from "./transport-mmio.js";
 
 const device = blockDevice({ name: "virtio-blk0", sizeBytes: 2 ** 20, readonly: false, queues: 2 });
 
