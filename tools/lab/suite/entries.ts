@@ -82,6 +82,14 @@ export const SUITE: readonly SuiteEntry[] = [
     needsPrograms: ["busybox", "mkfs.ext4", "qemu-img", "debugfs"],
   },
   {
+    name: "Linux has its disk, its network and random numbers on PCI, with MSI-X",
+    command: ["node", "tools/lab/suite/linux-pci.mjs"],
+    timeoutMs: 5 * MINUTE_MS,
+    cpus: 1,
+    needsFiles: ["tools/lab/suite/linux-pci.mjs", "packages/vmm/dist/io-worker.js"],
+    needsPrograms: ["busybox", "mkfs.ext4"],
+  },
+  {
     name: "Debian's cloud kernel boots to a shell on an ext4 disk, raw and qcow2, with one CPU and two",
     command: ["node", "tools/lab/suite/linux-cloud.mjs"],
     timeoutMs: 5 * MINUTE_MS,

@@ -23,6 +23,27 @@ export class BusOverlapError extends Error {
   }
 }
 
+/** A window that the guest moves: where it is, is in the device's state, which other vCPUs write too. */
+export class MovableWindow {
+  #window: Window;
+
+  /** `base` says where the window is at the moment; 0 is nowhere. */
+  constructor(
+    window: Window,
+    private readonly base: () => number,
+  ) {
+    this.#window = window;
+  }
+
+  /** The window as it is now if it holds `address`; it stays what it is while an access to it is made. */
+  find(address: number): Window | undefined {
+    const base = this.base();
+    if (base === 0 || address < base || address >= base + this.#window.sizeBytes) return undefined;
+    if (this.#window.base !== base) this.#window = { ...this.#window, base };
+    return this.#window;
+  }
+}
+
 const ALL_ONES = [0, 0xff, 0xffff, 0xffffff, 0xffffffff] as const;
 
 /** A read that no device answers has all bits set, as on a real bus. `sizeBytes` is 1, 2 or 4. */
@@ -37,10 +58,13 @@ export function allOnes(sizeBytes: number): number {
 export class Bus {
   readonly name: string;
   readonly windows: readonly Window[];
+  readonly #movable: readonly MovableWindow[];
   #last: Window | undefined;
 
-  constructor(name: string, windows: readonly Window[]) {
+  /** Where a movable window lies over another, the other one is seen. */
+  constructor(name: string, windows: readonly Window[], movable: readonly MovableWindow[] = []) {
     this.name = name;
+    this.#movable = movable;
     this.windows = [...windows].sort((a, b) => a.base - b.base);
     for (const { device, base, sizeBytes } of this.windows) {
       if (sizeBytes > 0) continue;
@@ -67,6 +91,10 @@ export class Bus {
         this.#last = window;
         return window;
       }
+    }
+    for (const movable of this.#movable) {
+      const window = movable.find(address);
+      if (window !== undefined) return window;
     }
     return undefined;
   }

@@ -40,6 +40,11 @@ function machineOptions(command: Command): Command {
     .addOption(
       new Option("--virtio-rings <format>", "queues of virtio devices").choices(["split", "packed"]).default("split"),
     )
+    .addOption(
+      new Option("--bus <which>", "what virtio devices stand on; pci is for kernels without virtio-mmio, with MSI-X")
+        .choices(["mmio", "pci"])
+        .default("mmio"),
+    )
     .option("--cpus <n>", "vCPUs", "1")
     .option("--memory <size>", "guest RAM: 512M, 2G; a bare number is MiB", "128M")
     .option("--name <name>", "name to find it by (default: vm-PID)")
@@ -102,7 +107,8 @@ Examples:
   vmm run
   vmm run --cpus 2 --append "run=smp; exits pio 100000 all"
   vmm run --kernel guest.elf --initrd env --serial file:console.log --name test1
-  vmm run --kernel vmlinuz --disk data.img,bps=50M,iops=2000 --net user,bps=10M`,
+  vmm run --kernel vmlinuz --disk data.img,bps=50M,iops=2000 --net user,bps=10M
+  vmm run --kernel bzImage --disk root.qcow2 --bus pci`,
     )
     .action(async (options, command) =>
       finish(await (await import("./run.js")).run(await withMachineFile(options, command))),

@@ -70,7 +70,11 @@ export async function planSandbox(
     const plan = planRun(
       {
         ...{ kernel: kernel.path, initrd: [], append: COMMAND_LINE, disk: [], net: [], share: [] },
-        ...{ virtioRings: "split", cpus: options.cpus ?? String(Math.min(availableParallelism(), maxCpus)) },
+        ...{
+          virtioRings: "split",
+          bus: "mmio",
+          cpus: options.cpus ?? String(Math.min(availableParallelism(), maxCpus)),
+        },
         ...{ memory: options.memory, serial: "null", debugConsole: "null", irqchip: "kernel", reboot: false },
         ...(options.name !== undefined && { name: options.name }),
       },

@@ -36,10 +36,30 @@ export interface DevicePort {
   fwCfgItem(key: number): FwCfgItem | undefined;
   /** The cells of the machine's flash chip; undefined where no guest runs. */
   flash(): FlashCells | undefined;
+  /** Where the machine has a PCI bus. */
+  readonly pci?: PciPort | undefined;
   /** Nanoseconds on the host's monotonic clock. */
   nowNs(): number;
   /** Milliseconds since 1970-01-01 UTC. */
   wallClockMs(): number;
+}
+
+/** What a PCI bus is to the devices on it. */
+export interface PciPort {
+  /** For the host bridge: the configuration space of another device on bus 0. Undefined where nobody is. */
+  configOf(deviceAndFunction: number): PciConfigSpace | undefined;
+  /** The device's memory window has gone from one guest physical address to another; 0 is nowhere. */
+  moveWindow(from: number, to: number): void;
+  /** The driver has notified a queue of the device's. */
+  notify(queue: number): void;
+  /** Tells the kernel which messages the vectors of all devices stand for. */
+  routeVectors(): void;
+}
+
+/** Registers by their offset; sizes are 1, 2 or 4 bytes. */
+export interface PciConfigSpace {
+  read(register: number, sizeBytes: number): number;
+  write(register: number, sizeBytes: number, value: number): void;
 }
 
 /** What a flash chip stores, and who sees it. */

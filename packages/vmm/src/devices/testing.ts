@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { expect } from "vitest";
 import { allOnes, readWindow, type Window, writeWindow } from "../bus/bus.js";
 import type { Fields } from "../state/struct.js";
-import { Device, type DeviceDefinition, type DevicePort, type FlashCells, layoutOf } from "./device.js";
+import { Device, type DeviceDefinition, type DevicePort, type FlashCells, layoutOf, type PciPort } from "./device.js";
 import type { FwCfgItem, FwCfgItems } from "./fw-cfg/items.js";
 
 export type Request = { request: "poweroff" | "reset" | "exit" | "panic"; status: number | undefined };
@@ -61,6 +61,7 @@ export class FakePort implements DevicePort {
     return this.items.get(key);
   }
   cells: FlashCells | undefined;
+  pci: PciPort | undefined;
 
   flash(): FlashCells | undefined {
     return this.cells;

@@ -2,12 +2,15 @@
  * A machine's devices, buses and control words, bound over one shared buffer. The main thread and every Worker
  * assemble the same machine from the same spec; what differs is only how each reaches the kernel (`Wiring`).
  */
-import { Bus, type Window } from "../bus/bus.js";
+import { Bus, MovableWindow, type Window } from "../bus/bus.js";
 import { DEVICE_ALIGN_BYTES, Device, type DevicePort, layoutOf } from "../devices/device.js";
 import { IOAPIC_PINS, messageAddress, messageData, setPin } from "../devices/ioapic/ioapic.js";
-import { ControlWord, type MachineControl, machineControl, vcpuControl } from "./control.js";
+import { SharedLock } from "../state/lock.js";
+import type { PciState } from "../virtio/transport-pci.js";
+import { ControlWord, type MachineControl, machineControl, ROUTES_LOCK, vcpuControl } from "./control.js";
 import { OutputRing, RING_HEADER_BYTES } from "./output-ring.js";
 import { OUTPUT_BYTES, type OutputName, type PlacedWindow, type Placement, placeDevices } from "./pc.js";
+import { PciBus } from "./pci-bus.js";
 import type { MachineSpec } from "./spec.js";
 
 /** How the thread that holds this assembly reaches the world outside the devices. */
@@ -17,6 +20,8 @@ export interface Wiring {
   sendMsi(address: number, data: number): void;
   /** Split irqchip: the IOAPIC's pins stand for these messages from now on, pin 0 first. */
   routeMsis(messages: readonly MsiMessage[]): void;
+  /** Where there are PCI functions and this thread is a vCPU's. */
+  readonly pci?: PciWiring;
   /** An output has bytes and its reader sleeps. */
   wakeReader(output: OutputName): void;
   request(request: MachineRequest): void;
@@ -28,9 +33,20 @@ export interface Wiring {
   wallClockMs(): number;
 }
 
+/** How a PCI function reaches the kernel and its own thread. */
+export interface PciWiring {
+  /** Connects the notification addresses of the function's queues; 0 is nowhere. */
+  moveWindow(device: string, from: number, to: number): void;
+  notify(device: string, queue: number): void;
+  /** The vectors of all functions, and beside them the kernel's own routes. */
+  routeVectors(messages: readonly (MsiMessage & { readonly gsi: number })[]): void;
+}
+
 /** A message signalled interrupt. */
 export interface MsiMessage {
   readonly address: number;
+  /** The upper half of the address; 0 when left out. */
+  readonly addressHigh?: number;
   readonly data: number;
 }
 
@@ -103,6 +119,7 @@ export class Assembly {
   readonly pio: Bus;
   readonly mmio: Bus;
   readonly outputs: ReadonlyMap<OutputName, OutputRing>;
+  readonly routesLock: SharedLock;
   readonly #wiring: Wiring;
 
   constructor(spec: MachineSpec, state: SharedArrayBuffer, wiring: Wiring) {
@@ -110,6 +127,7 @@ export class Assembly {
     this.#wiring = wiring;
     this.control = machineControl.bind(state, 0);
     this.command = new ControlWord(state, 0);
+    this.routesLock = new SharedLock(new Int32Array(state), ROUTES_LOCK);
     this.vcpuStates = layout.vcpuOffsets.map((offset) => new ControlWord(state, offset));
     this.placements = layout.placements;
     this.outputs = new Map(
@@ -121,7 +139,7 @@ export class Assembly {
     this.#connect();
     const windows = this.#windows();
     this.pio = new Bus("pio", windows.pio);
-    this.mmio = new Bus("mmio", windows.mmio);
+    this.mmio = new Bus("mmio", windows.mmio, windows.movable);
   }
 
   /** The device of that name; throws when the machine has none. */
@@ -136,19 +154,15 @@ export class Assembly {
     for (const device of this.devices) device.reset();
   }
 
-  #windows(): { pio: Window[]; mmio: Window[] } {
-    const windows = { pio: [] as Window[], mmio: [] as Window[] };
+  #windows(): { pio: Window[]; mmio: Window[]; movable: MovableWindow[] } {
+    const windows = { pio: [] as Window[], mmio: [] as Window[], movable: [] as MovableWindow[] };
     let slot = FIRST_DEVICE_SLOT;
     this.placements.forEach((placement, index) => {
-      for (const { bus, base, sizeBytes, deviceOffset = 0 } of placement.windows) {
-        windows[bus].push({
-          device: this.devices[index]!,
-          base,
-          sizeBytes,
-          deviceOffset,
-          readSlot: slot,
-          writeSlot: slot + 1,
-        });
+      for (const { bus, base, sizeBytes, deviceOffset = 0, isMovable } of placement.windows) {
+        const device = this.devices[index]!;
+        const window = { device, base, sizeBytes, deviceOffset, readSlot: slot, writeSlot: slot + 1 };
+        if (isMovable) windows.movable.push(new MovableWindow(window, () => (device.state as PciState).windowBase));
+        else windows[bus].push(window);
         slot += 2;
       }
     });
@@ -169,9 +183,11 @@ export class Assembly {
               ioapic.unlock();
             }
           };
+    const bus = new PciBus(this.placements, this.devices, this.routesLock, wiring.pci);
     this.placements.forEach((placement, index) => {
       const device = this.devices[index]!;
-      device.port = devicePort(placement, device, this.outputs, driveGsi, wiring);
+      const pci = bus.portOf(device);
+      device.port = { ...devicePort(placement, device, this.outputs, driveGsi, wiring), ...(pci && { pci }) };
     });
   }
 }

@@ -14,6 +14,9 @@ export const machineControl = defineStruct({
   command: i32,
   /** Guards the ring of coalesced writes, of which a VM has one. */
   coalescedLock: i32,
+  /** Guards the kernel's table of interrupt routes, which is set as a whole. */
+  routesLock: i32,
+  reserved: i32,
   /** Accesses that no device answered. */
   unclaimedPioReads: u32,
   unclaimedPioWrites: u32,
@@ -32,6 +35,8 @@ export const vcpuControl = defineStruct({
 
 /** Word index of `coalescedLock` in the machine's control words. */
 export const COALESCED_LOCK = 1;
+/** Word index of `routesLock`. */
+export const ROUTES_LOCK = 2;
 /** Word index of the word that is waited on: it stands first in its struct. */
 const WORD = 0;
 

@@ -48,7 +48,7 @@ export class IoThread {
       ram: ram.share(),
       index,
       kicks: wires.kicks.map((kick) => kick.share()),
-      interrupt: wires.interrupt.share(),
+      interrupts: wires.interrupts.map((interrupt) => interrupt.share()),
       stop: this.#stop.share(),
     } satisfies ServeMessage);
   }

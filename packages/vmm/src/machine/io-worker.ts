@@ -4,8 +4,10 @@
  */
 import { parentPort } from "node:worker_threads";
 import { EventFd, monotonicNs } from "@tools-kvm/kvm-binding";
+import { raise } from "../virtio/pci/msix.js";
 import { DeviceServer } from "../virtio/server.js";
 import type { TransportState } from "../virtio/transport.js";
+import type { PciState } from "../virtio/transport-pci.js";
 import { Assembly } from "./assembly.js";
 import { GuestRam, type SharedGuestRam } from "./guest-ram.js";
 import { IoLoop } from "./io-loop.js";
@@ -20,9 +22,9 @@ export interface ServeMessage {
   readonly ram: SharedGuestRam;
   /** Which of the machine's virtio devices. */
   readonly index: number;
-  /** Tokens of eventfds: one a queue, the interrupt, and the one that ends this thread. */
+  /** Tokens of eventfds: one a queue, one an interrupt, and the one that ends this thread. */
   readonly kicks: readonly number[];
-  readonly interrupt: number;
+  readonly interrupts: readonly number[];
   readonly stop: number;
 }
 
@@ -41,14 +43,15 @@ function serve(message: ServeMessage): void {
   const log = (text: string): void => post({ type: "log", message: `${device.name}: ${text}` });
   const backend = openBackend(about, log);
   using stop = EventFd.attach(message.stop);
-  using interrupt = EventFd.attach(message.interrupt);
+  const interrupts = message.interrupts.map((token) => EventFd.attach(token));
   const kicks = message.kicks.map((token) => EventFd.attach(token));
   const ram = GuestRam.attach(message.ram);
+  const registers = registersOf(spec, state, device.name);
   const server = new DeviceServer({
-    state: registersOf(spec, state, device.name),
+    state: registers,
     backend,
     memory: ram,
-    interrupt: () => interrupt.signal(),
+    interrupt: interruptBy(registers, interrupts),
     nowNs: monotonicNs,
     onFault: (fault) => log(`the guest's driver broke the rules: ${fault}; the device waits for its reset`),
   });
@@ -57,8 +60,17 @@ function serve(message: ServeMessage): void {
   } finally {
     backend.close();
     ram.close();
-    for (const kick of kicks) kick.close();
+    for (const eventfd of [...kicks, ...interrupts]) eventfd.close();
   }
+}
+
+/** On PCI, what the driver has set up says which vector it is. */
+function interruptBy(registers: TransportState, interrupts: readonly EventFd[]): (queue?: number) => void {
+  if (!("msixTable" in registers)) return () => interrupts[0]!.signal();
+  const pci = registers as PciState;
+  const signal = (vector: number): void => interrupts[vector]!.signal();
+  const configuration = pci.vectorOf.length - 1;
+  return (queue = configuration) => raise(pci, queue, signal);
 }
 
 /** The device's registers; nothing else of the machine is of this thread's concern. */

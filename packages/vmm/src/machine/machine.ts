@@ -189,6 +189,11 @@ export class Machine {
       index,
       wake: this.#wake.share(),
       ledger: this.ledger.share(),
+      kicks: new Map(
+        this.#wires
+          .filter(({ placement }) => placement.slot !== undefined)
+          .map(({ placement, kicks }) => [placement.device.name, kicks.map((kick) => kick.share())]),
+      ),
     });
     worker.on("message", (message: VcpuMessage) => this.#onMessage(index, message));
     worker.on("error", (error) => this.#onMessage(index, { type: "failed", message: error.message }));

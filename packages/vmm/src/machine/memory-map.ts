@@ -16,6 +16,9 @@ export const MAX_REGION_BYTES = 2 * GIB;
 export const VIRTIO_MMIO_BASE = 0xfe80_0000;
 /** PCI's configuration space in memory: where OVMF puts it. It does not move. */
 export const ECAM_BASE = 0xb000_0000;
+/** On a machine whose virtio devices are PCI functions: the configuration space of bus 0, and where their windows are. */
+export const PCI_ECAM_BASE = 0xe000_0000;
+export const PCI_WINDOWS = { base: 0xc000_0000, sizeBytes: 0x2000_0000 } as const;
 export const IOAPIC_BASE = 0xfec0_0000;
 export const LAPIC_BASE = 0xfee0_0000;
 

@@ -12,16 +12,18 @@ import { fwCfg } from "../devices/fw-cfg/fw-cfg.js";
 import { i8042 } from "../devices/i8042/i8042.js";
 import { ioapic } from "../devices/ioapic/ioapic.js";
 import { testdevFlush, testdevIrq, testdevLatch, testdevMemory } from "../devices/pc-testdev/pc-testdev.js";
-import { ECAM_BYTES, ECAM_OFFSET, pciHost } from "../devices/pci-host/pci-host.js";
+import { ECAM_BUS_BYTES, ECAM_BYTES, ECAM_OFFSET, pciHost, pciHostAt } from "../devices/pci-host/pci-host.js";
 import { pit8254 } from "../devices/pit-8254/pit-8254.js";
 import { pvpanic } from "../devices/pvpanic/pvpanic.js";
 import { RST_CNT, resetControl } from "../devices/reset-control/reset-control.js";
 import { rtcCmos } from "../devices/rtc-cmos/rtc-cmos.js";
 import { serial16550 } from "../devices/serial-16550/serial-16550.js";
+import { BAR_BYTES } from "../virtio/pci/layout.js";
 import { MMIO_SIZE_BYTES, virtioMmio } from "../virtio/transport-mmio.js";
-import { ECAM_BASE, IOAPIC_BASE, LAPIC_BASE } from "./memory-map.js";
+import { virtioPci } from "../virtio/transport-pci.js";
+import { ECAM_BASE, IOAPIC_BASE, LAPIC_BASE, PCI_ECAM_BASE, PCI_WINDOWS } from "./memory-map.js";
 import type { FlashSpec, MachineSpec } from "./spec.js";
-import { placeVirtio } from "./virtio.js";
+import { placeVirtio, type VirtioPlacement } from "./virtio.js";
 
 /** Ports that the guest is also told by ACPI. */
 export const PORT = {
@@ -43,6 +45,8 @@ export interface PlacedWindow {
   readonly sizeBytes: number;
   /** Where in the device's register file the window begins; 0 when left out. */
   readonly deviceOffset?: number;
+  /** Its base is where it may be at first; where it is, is in `windowBase` of the device's state. */
+  readonly isMovable?: true;
 }
 
 /** A device, where the guest sees it, and what it is connected to. */
@@ -53,6 +57,13 @@ export interface Placement {
   readonly irq?: number;
   /** The output that `port.emit` goes to. */
   readonly output?: OutputName;
+  readonly pci?: PciPlace;
+}
+
+/** A device's place on bus 0, and the GSI of its first vector. */
+export interface PciPlace {
+  readonly slot: number;
+  readonly firstGsi: number;
 }
 
 export type OutputName = "serial" | "debug";
@@ -84,15 +95,15 @@ export function placeDevices(spec: MachineSpec): Placement[] {
     { definition: rtcCmos, windows: [pio(PORT.RTC, 2)], irq: IRQ.RTC },
     { definition: i8042, windows: [pio(PORT.KEYBOARD, 1, 0), pio(PORT.KEYBOARD_COMMAND, 1, 4)], irq: IRQ.KEYBOARD },
     { definition: acpiPm, windows: [pio(PORT.PM, 12)], irq: IRQ.SCI },
-    spec.chipset === undefined ? { definition: resetControl, windows: [pio(PORT.RESET, 1)] } : pciHostPlacement,
+    spec.bus === "pci"
+      ? pciBusPlacement
+      : spec.chipset === undefined
+        ? { definition: resetControl, windows: [pio(PORT.RESET, 1)] }
+        : pciHostPlacement,
     { definition: fwCfg, windows: [pio(0x510, 2), pio(0x514, 8, 4)] },
     { definition: pvpanic, windows: [pio(PORT.PVPANIC, 1)] },
     { definition: debugConsole, windows: [pio(0x402, 1)], output: "debug" },
-    ...placeVirtio(spec).map(({ device, base, gsi }) => ({
-      definition: virtioMmio(device),
-      windows: [mmio(base, MMIO_SIZE_BYTES)],
-      irq: gsi,
-    })),
+    ...placeVirtio(spec).map(virtioPlacement),
     ...(spec.flash === undefined ? [] : [flashPlacement(spec.flash)]),
     ...(spec.irqchip === "split" ? splitIrqchipDevices : []),
     ...(spec.testDevices ? testDevices : []),
@@ -116,7 +127,8 @@ export function describePc(spec: MachineSpec): AcpiMachine {
     keyboard: { dataPort: PORT.KEYBOARD, commandPort: PORT.KEYBOARD_COMMAND, irq: IRQ.KEYBOARD },
     panic: { port: PORT.PVPANIC },
     serialPorts: [{ port: PORT.COM1, irq: IRQ.COM1 }],
-    virtioMmio: placeVirtio(spec).map(({ base, gsi }) => ({
+    ...(spec.bus === "pci" ? { pci: PCI_HOST } : {}),
+    virtioMmio: (spec.bus === "pci" ? [] : placeVirtio(spec)).map(({ base, gsi }) => ({
       base,
       sizeBytes: MMIO_SIZE_BYTES,
       irq: gsi,
@@ -125,6 +137,30 @@ export function describePc(spec: MachineSpec): AcpiMachine {
     })),
   };
 }
+
+function virtioPlacement({ device, base, gsi, slot }: VirtioPlacement): Placement {
+  if (slot === undefined) return { definition: virtioMmio(device), windows: [mmio(base, MMIO_SIZE_BYTES)], irq: gsi };
+  return {
+    definition: virtioPci(device, { slot, barBase: base }),
+    windows: [{ bus: "mmio", base, sizeBytes: BAR_BYTES, isMovable: true }],
+    pci: { slot, firstGsi: gsi },
+  };
+}
+
+/** One bus, whose devices have no ports. */
+const PCI_HOST: NonNullable<AcpiMachine["pci"]> = {
+  buses: { first: 0, last: 0 },
+  ecamBase: PCI_ECAM_BASE,
+  io: [],
+  memory32: [PCI_WINDOWS],
+  memory64: [],
+  intxGsis: [16, 17, 18, 19],
+};
+
+const pciBusPlacement: Placement = {
+  definition: pciHostAt(PCI_ECAM_BASE),
+  windows: [pio(0xcf8, 8), mmio(PCI_ECAM_BASE, ECAM_BUS_BYTES, ECAM_OFFSET)],
+};
 
 const pciHostPlacement: Placement = {
   definition: pciHost,

@@ -19,6 +19,8 @@ export interface MachineSpec {
   readonly virtio?: readonly VirtioSpec[];
   /** The format of their queues: `packed` is offered, and drivers choose. `split` when left out. */
   readonly virtioRings?: "split" | "packed";
+  /** What virtio devices stand on; `mmio` when left out. */
+  readonly bus?: "mmio" | "pci";
   /** The host bridge and ISA bridge of a chipset, as firmware wants to find one. */
   readonly chipset?: "q35";
   /** The chip in which firmware keeps its variables. */

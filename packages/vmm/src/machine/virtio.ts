@@ -6,20 +6,29 @@ import { entropyDevice } from "../virtio/devices/entropy/entropy.js";
 import { netDevice } from "../virtio/devices/net/net.js";
 import { shareDevice } from "../virtio/devices/share/share.js";
 import { FEATURE } from "../virtio/ids.js";
+import { BAR_BYTES, vectorCount } from "../virtio/pci/layout.js";
 import { MMIO, MMIO_SIZE_BYTES } from "../virtio/transport-mmio.js";
-import { VIRTIO_MMIO_BASE } from "./memory-map.js";
+import { PCI_WINDOWS, VIRTIO_MMIO_BASE } from "./memory-map.js";
 import type { MachineSpec, VirtioSpec } from "./spec.js";
 
 /** A device and where its registers and its interrupt are. */
 export interface VirtioPlacement {
   readonly spec: VirtioSpec;
   readonly device: VirtioDevice;
+  /** On MMIO; on PCI where its BAR is after a reset. */
   readonly base: number;
+  /** Of its one interrupt; on PCI of its first vector. */
   readonly gsi: number;
+  /** On PCI: its device number. */
+  readonly slot?: number;
 }
 
 /** ISA's lines that nothing else has, for kernels that know no others, and then the IOAPIC's pins above them. */
 const GSIS = [10, 11, 5, 12, 14, 15, 6, 7, 3, 16, 17, 18, 19, 20, 21, 22, 23];
+/** Behind the host bridge. */
+const FIRST_PCI_SLOT = 1;
+/** Behind the IOAPIC's pins. */
+const FIRST_VECTOR_GSI = 24;
 export const MAXIMUM_VIRTIO_DEVICES = GSIS.length;
 
 const SHORT_NAME: Record<VirtioSpec["kind"], string> = { block: "blk", entropy: "rng", net: "net", share: "9p" };
@@ -27,14 +36,22 @@ const SHORT_NAME: Record<VirtioSpec["kind"], string> = { block: "blk", entropy: 
 export function placeVirtio({
   virtio = [],
   virtioRings = "split",
-}: Pick<MachineSpec, "virtio" | "virtioRings">): VirtioPlacement[] {
+  bus = "mmio",
+}: Pick<MachineSpec, "virtio" | "virtioRings" | "bus">): VirtioPlacement[] {
   const counts = new Map<string, number>();
+  let vectorGsi = FIRST_VECTOR_GSI;
   return virtio.map((spec, index) => {
     const number = counts.get(spec.kind) ?? 0;
     counts.set(spec.kind, number + 1);
+    const device = withRings(virtioRings, deviceOf(spec, `virtio-${SHORT_NAME[spec.kind]}${number}`));
+    if (bus === "pci") {
+      const gsi = vectorGsi;
+      vectorGsi += vectorCount(device);
+      return { spec, device, base: PCI_WINDOWS.base + BAR_BYTES * index, gsi, slot: FIRST_PCI_SLOT + index };
+    }
     return {
       spec,
-      device: withRings(virtioRings, deviceOf(spec, `virtio-${SHORT_NAME[spec.kind]}${number}`)),
+      device,
       base: VIRTIO_MMIO_BASE + MMIO_SIZE_BYTES * index,
       gsi: GSIS[index]!,
     };
@@ -63,11 +80,13 @@ function deviceOf(spec: VirtioSpec, name: string): VirtioDevice {
 export class VirtioWires {
   /** One for each queue: the driver has notified it. */
   readonly kicks: readonly EventFd[];
-  /** Signalled to interrupt the driver. */
-  readonly interrupt = EventFd.create();
+  /** Signalled to interrupt the driver: one, or on PCI one for each vector. */
+  readonly interrupts: readonly EventFd[];
 
   constructor(readonly placement: VirtioPlacement) {
     this.kicks = placement.device.queueSizes.map(() => EventFd.create());
+    const count = placement.slot === undefined ? 1 : vectorCount(placement.device);
+    this.interrupts = Array.from({ length: count }, () => EventFd.create());
   }
 
   /** Connects them to a VM. */
@@ -75,15 +94,19 @@ export class VirtioWires {
     ioeventfd(o: { eventfd: EventFd; addr: number; lengthBytes: 4; datamatch: number }): void;
     irqfd(o: { eventfd: EventFd; gsi: number }): void;
   }): void {
-    const { base, gsi } = this.placement;
+    const { base, gsi, slot } = this.placement;
+    this.interrupts.forEach((eventfd, vector) => {
+      vm.irqfd({ eventfd, gsi: gsi + vector });
+    });
+    // On PCI, a vCPU connects the rest when its guest turns the window on.
+    if (slot !== undefined) return;
     this.kicks.forEach((eventfd, queue) => {
       vm.ioeventfd({ eventfd, addr: base + MMIO.QUEUE_NOTIFY, lengthBytes: 4, datamatch: queue });
     });
-    vm.irqfd({ eventfd: this.interrupt, gsi });
   }
 
   close(): void {
     for (const kick of this.kicks) kick.close();
-    this.interrupt.close();
+    for (const interrupt of this.interrupts) interrupt.close();
   }
 }

@@ -25,8 +25,8 @@ export interface ServerOptions {
   readonly state: TransportState;
   readonly backend: VirtioBackend;
   readonly memory: QueueMemory;
-  /** Interrupts the driver. */
-  readonly interrupt: () => void;
+  /** Interrupts the driver because of a queue, or because of the configuration. */
+  readonly interrupt: (queue?: number) => void;
   /** Told in one line what the driver did wrong, once until it resets the device. */
   readonly onFault: (message: string) => void;
   /** Nanoseconds on a monotonic clock. */
@@ -107,7 +107,7 @@ export class DeviceServer {
       let result: ReturnType<typeof input.deliver>;
       do result = input.deliver(queue, this.#negotiated);
       while (queue.enableNotifications() && result === "full");
-      this.#tell(queue);
+      this.#tell(input.queueIndex, queue);
       if (result !== "ended") return result === "empty";
       this.#inputEnded = true;
       this.#showEnd();
@@ -136,9 +136,9 @@ export class DeviceServer {
     this.#interrupt(INTERRUPT.CONFIGURATION_CHANGE);
   }
 
-  #interrupt(why: number): void {
+  #interrupt(why: number, queue?: number): void {
     noteInterrupt(this.#options.state, why);
-    this.#options.interrupt();
+    this.#options.interrupt(queue);
   }
 
   /** The queue if the driver has it in use. */
@@ -192,7 +192,7 @@ export class DeviceServer {
       queue.complete(chain, writtenBytes);
       handled++;
       if (nowNs() - toldNs >= INTERRUPT_DELAY_NS) {
-        this.#tell(queue);
+        this.#tell(index, queue);
         toldNs = nowNs();
       }
     };
@@ -213,7 +213,7 @@ export class DeviceServer {
       // A reset waits for us, and wants nothing more to be touched.
       if (this.#epoch !== this.#currentEpoch()) return handled > 0 ? "dry" : "nothing";
     }
-    if (handled > 0) this.#tell(queue);
+    if (handled > 0) this.#tell(index, queue);
     if (!isDry) return "more";
     return handled > 0 ? "dry" : "nothing";
   }
@@ -240,7 +240,7 @@ export class DeviceServer {
   }
 
   /** Interrupts the driver if it wants to know of what was completed. */
-  #tell(queue: Virtqueue): void {
-    if (queue.takesInterrupt()) this.#interrupt(INTERRUPT.USED_BUFFER);
+  #tell(index: number, queue: Virtqueue): void {
+    if (queue.takesInterrupt()) this.#interrupt(INTERRUPT.USED_BUFFER, index);
   }
 }

@@ -73,6 +73,7 @@ export const FIELDS: Readonly<Record<string, Field>> = {
   firmware: { kind: "text", about: "start in firmware: rom, seabios, ovmf or a file", path: firmwarePath },
   "firmware-vars": { kind: "text", about: "where firmware keeps its variables", path: wholePath },
   "virtio-rings": { kind: "text", about: "queues of virtio devices", choices: ["split", "packed"] },
+  bus: { kind: "text", about: "what virtio devices stand on", choices: ["mmio", "pci"] },
   serial: { kind: "text", about: "serial port: stdio, file:PATH, pty or null", path: sinkPath },
   "debug-console": { kind: "text", about: "port 0x402: stderr, file:PATH or null", path: sinkPath },
   irqchip: { kind: "text", about: "interrupt controllers", choices: ["kernel", "split"] },

@@ -12,40 +12,54 @@ const CONFIG_ENABLE = 0x8000_0000;
 /** Offset of the memory window (PCI Express Base Specification 3.0, section 7.2.2), which is as large as 256 buses need. */
 export const ECAM_OFFSET = 0x1000_0000;
 export const ECAM_BYTES = 0x1000_0000;
-const ECAM_BUS_BYTES = 0x10_0000;
+export const ECAM_BUS_BYTES = 0x10_0000;
 const ECAM_ENABLE = 1;
 
 const INITIAL = FUNCTIONS.map(initialConfig);
 const WRITABLE = FUNCTIONS.map(writableBits);
 
+/** The host bridge whose memory window firmware turns on. */
+export const pciHost = pciHostAt(undefined);
+
 /**
- * The host bridge of a PCI bus with nothing on it but the chipset: configuration by two ports, and by a window in memory. Port
- * 0xcf9, which lies inside the first, is the reset register to accesses of a byte.
+ * The host bridge of a PCI bus with the chipset on it and what else the machine has there: configuration by two ports, and by a
+ * window in memory, which is on after a reset when its address `ecamBase` is given. Port 0xcf9, which lies inside the first, is
+ * the reset register to accesses of a byte.
  */
-export const pciHost = defineDevice({
-  name: "pci-host",
-  state: { configAddress: u32, resetControl: u8, config: bytes(CONFIG_BYTES * FUNCTIONS.length) },
-  accessBytes: 4,
-  reset(state) {
-    state.configAddress = 0;
-    state.resetControl = 0;
-    INITIAL.forEach((space, index) => {
-      state.config.set(space, CONFIG_BYTES * index);
-    });
-  },
-  read(state, offset, sizeBytes) {
-    if (offset === PCI_PORT.CONFIG_ADDRESS && sizeBytes === 4) return state.configAddress;
-    if (offset === PCI_PORT.RST_CNT && sizeBytes === 1) return state.resetControl;
-    const place = target(state, offset);
-    return place === undefined ? allOnes(sizeBytes) : readConfig(state.config, place, sizeBytes);
-  },
-  write(state, offset, sizeBytes, value, port) {
-    if (offset === PCI_PORT.CONFIG_ADDRESS && sizeBytes === 4) state.configAddress = value;
-    if (offset === PCI_PORT.RST_CNT && sizeBytes === 1) setResetControl(state, value, port);
-    const place = target(state, offset);
-    if (place !== undefined) writeConfig(state.config, place, sizeBytes, value);
-  },
-});
+export function pciHostAt(ecamBase: number | undefined) {
+  return defineDevice({
+    name: "pci-host",
+    state: { configAddress: u32, resetControl: u8, config: bytes(CONFIG_BYTES * FUNCTIONS.length) },
+    accessBytes: 4,
+    reset(state) {
+      state.configAddress = 0;
+      state.resetControl = 0;
+      INITIAL.forEach((space, index) => {
+        state.config.set(space, CONFIG_BYTES * index);
+      });
+      if (ecamBase !== undefined)
+        writeConfig(state.config, { index: 0, register: PCIEXBAR }, 4, ecamBase + ECAM_ENABLE);
+    },
+    read(state, offset, sizeBytes, port) {
+      if (offset === PCI_PORT.CONFIG_ADDRESS && sizeBytes === 4) return state.configAddress;
+      if (offset === PCI_PORT.RST_CNT && sizeBytes === 1) return state.resetControl;
+      const place = target(state, offset);
+      if (place === undefined) return allOnes(sizeBytes);
+      const index = indexOf(place);
+      if (index >= 0) return readConfig(state.config, { index, register: place.register }, sizeBytes);
+      return port.pci?.configOf(place.deviceAndFunction)?.read(place.register, sizeBytes) ?? allOnes(sizeBytes);
+    },
+    write(state, offset, sizeBytes, value, port) {
+      if (offset === PCI_PORT.CONFIG_ADDRESS && sizeBytes === 4) state.configAddress = value;
+      if (offset === PCI_PORT.RST_CNT && sizeBytes === 1) setResetControl(state, value, port);
+      const place = target(state, offset);
+      if (place === undefined) return;
+      const index = indexOf(place);
+      if (index >= 0) writeConfig(state.config, { index, register: place.register }, sizeBytes, value);
+      else port.pci?.configOf(place.deviceAndFunction)?.write(place.register, sizeBytes, value);
+    },
+  });
+}
 
 type State = Parameters<typeof pciHost.reset>[0];
 
@@ -53,33 +67,40 @@ function setResetControl(state: State, value: number, port: DevicePort): void {
   state.resetControl = writeResetControl(state.resetControl, value, port);
 }
 
-/** A register of a function that is there. */
+/** A register of a function on bus 0, which may be there. */
 interface Place {
+  readonly deviceAndFunction: number;
+  readonly register: number;
+}
+
+/** A register of the chipset's. */
+interface OwnPlace {
   readonly index: number;
   readonly register: number;
 }
 
-/** What an access means; undefined when nobody is there. */
+/** What an access means; undefined when it is none to bus 0. */
 function target(state: State, offset: number): Place | undefined {
   if (offset >= ECAM_OFFSET) {
     const at = offset - ECAM_OFFSET;
     const isOn = (state.config[PCIEXBAR]! & ECAM_ENABLE) !== 0;
-    return isOn && at < ECAM_BUS_BYTES ? placeOf(at >> 12, at & 0xfff) : undefined;
+    return isOn && at < ECAM_BUS_BYTES ? { deviceAndFunction: at >> 12, register: at & 0xfff } : undefined;
   }
   if (offset < PCI_PORT.CONFIG_DATA) return undefined;
   const { configAddress } = state;
   const bus = (configAddress >>> 16) & 0xff;
   if ((configAddress & CONFIG_ENABLE) === 0 || bus !== 0) return undefined;
-  return placeOf((configAddress >>> 8) & 0xff, (configAddress & 0xfc) + (offset - PCI_PORT.CONFIG_DATA));
+  const register = (configAddress & 0xfc) + (offset - PCI_PORT.CONFIG_DATA);
+  return { deviceAndFunction: (configAddress >>> 8) & 0xff, register };
 }
 
-function placeOf(deviceAndFunction: number, register: number): Place | undefined {
-  const index = FUNCTIONS.findIndex((each) => 8 * each.device + each.function === deviceAndFunction);
-  return index < 0 ? undefined : { index, register };
+/** Which of the chipset's functions it is; -1 when it is another's. */
+function indexOf({ deviceAndFunction }: Place): number {
+  return FUNCTIONS.findIndex((each) => 8 * each.device + each.function === deviceAndFunction);
 }
 
 /** Registers beyond the first 256 read as zeros: there are no extended capabilities. */
-function readConfig(config: Uint8Array, { index, register }: Place, sizeBytes: number): number {
+function readConfig(config: Uint8Array, { index, register }: OwnPlace, sizeBytes: number): number {
   let value = 0;
   for (let at = register + sizeBytes - 1; at >= register; at--) {
     value = value * 256 + (at < CONFIG_BYTES ? config[CONFIG_BYTES * index + at]! : 0);
@@ -87,7 +108,7 @@ function readConfig(config: Uint8Array, { index, register }: Place, sizeBytes: n
   return value;
 }
 
-function writeConfig(config: Uint8Array, { index, register }: Place, sizeBytes: number, value: number): void {
+function writeConfig(config: Uint8Array, { index, register }: OwnPlace, sizeBytes: number, value: number): void {
   for (let i = 0; i < sizeBytes && register + i < CONFIG_BYTES; i++) {
     const at = CONFIG_BYTES * index + register + i;
     const bits = WRITABLE[index]![register + i]!;

@@ -1,0 +1,61 @@
+/** What vCPUs do in the kernel for PCI functions: notification addresses that move, and the routes of vectors. */
+import { type EventFd, type IrqRoutingEntry, KvmError, type Vm } from "@tools-kvm/kvm-binding";
+import { BAR, NOTIFY_MULTIPLIER } from "../virtio/pci/layout.js";
+import type { PciWiring } from "./assembly.js";
+import { PCI_WINDOWS } from "./memory-map.js";
+
+/** Drivers write a queue's number, in 16 bits. */
+const NOTIFICATION_BYTES = 2;
+const IOAPIC_PINS = 24;
+const ISA_IRQS = 16;
+const PIC_PINS = 8;
+/** KVM_IRQCHIP_*. */
+const IRQCHIP = { PIC_MASTER: 0, PIC_SLAVE: 1, IOAPIC: 2 } as const;
+
+/** KVM's routes of a VM with all interrupt controllers in the kernel, which setting any other takes away. */
+const KERNEL_ROUTES: readonly IrqRoutingEntry[] = Array.from({ length: IOAPIC_PINS }, (_, gsi) => gsi).flatMap(
+  (gsi) => {
+    const ioapic = { gsi, type: "irqchip" as const, irqchip: IRQCHIP.IOAPIC, pin: gsi };
+    if (gsi >= ISA_IRQS) return [ioapic];
+    const irqchip = gsi < PIC_PINS ? IRQCHIP.PIC_MASTER : IRQCHIP.PIC_SLAVE;
+    return [{ gsi, type: "irqchip" as const, irqchip, pin: gsi % PIC_PINS }, ioapic];
+  },
+);
+
+/** `kicks` are the eventfds of each device's queues; `vm` is the VM of the moment. */
+export function pciWiring(vm: () => Vm | undefined, kicks: ReadonlyMap<string, readonly EventFd[]>): PciWiring {
+  const connect = (device: string, base: number, deassign: boolean): void => {
+    // Elsewhere it would stand over something else; notifications come by exits then.
+    if (base < PCI_WINDOWS.base || base >= PCI_WINDOWS.base + PCI_WINDOWS.sizeBytes) return;
+    kicks.get(device)?.forEach((eventfd, queue) => {
+      const addr = base + BAR.NOTIFY + NOTIFY_MULTIPLIER * queue;
+      unlessTaken(() => vm()?.ioeventfd({ eventfd, addr, lengthBytes: NOTIFICATION_BYTES, deassign }));
+    });
+  };
+  return {
+    moveWindow(device, from, to) {
+      connect(device, from, true);
+      connect(device, to, false);
+    },
+    notify: (device, queue) => void kicks.get(device)?.[queue]?.signal(),
+    routeVectors: (messages) =>
+      vm()?.setGsiRouting([
+        ...KERNEL_ROUTES,
+        ...messages.map(({ gsi, address, addressHigh = 0, data }) => ({
+          gsi,
+          type: "msi" as const,
+          address: (BigInt(addressHigh) << 32n) + BigInt(address),
+          data,
+        })),
+      ]),
+  };
+}
+
+/** A guest that puts two functions at one address has the first one's notifications without exits, and the other's with them. */
+function unlessTaken(act: () => void): void {
+  try {
+    act();
+  } catch (error) {
+    if (!(error instanceof KvmError)) throw error;
+  }
+}
