@@ -82,7 +82,7 @@ export const SUITE: readonly SuiteEntry[] = [
     needsPrograms: ["busybox", "mkfs.ext4", "qemu-img", "debugfs"],
   },
   {
-    name: "Linux has its disk, its network and random numbers on PCI, with MSI-X",
+    name: "Linux has its disk, its network and random numbers on PCI, with MSI-X and without",
     command: ["node", "tools/lab/suite/linux-pci.mjs"],
     timeoutMs: 5 * MINUTE_MS,
     cpus: 1,

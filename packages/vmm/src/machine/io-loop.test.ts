@@ -36,6 +36,25 @@ function run(handle: (queue: TestDriverQueue, stop: () => void, kick: () => void
   return queue;
 }
 
+it("raises an interrupt line again when it has gone down with something left to say", () => {
+  using lowered = EventFd.create();
+  using raise = EventFd.create();
+  using stop = EventFd.create();
+  const memory = new TestMemory(0x1000);
+  const backend: VirtioBackend = { handle: () => 0, close() {} };
+  const device = { name: "test", deviceId: 4, features: [], queueSizes: [SIZE], config: new Uint8Array(0) };
+  const { server } = new TestDevice(device, backend, memory);
+  let times = 0;
+  const again = (): void => {
+    raise.signal();
+    if (++times === 3) stop.signal();
+    else lowered.signal();
+  };
+  lowered.signal();
+  new IoLoop({ server, backend, kicks: [], line: { lowered, again }, stop, nowNs: monotonicNs }).run();
+  expect(Number(raise.take())).toBe(3);
+});
+
 it("ends although a queue never runs dry", () => {
   let handled = 0;
   run((queue, stop) => {

@@ -13,6 +13,8 @@ export interface IoLoopOptions {
   readonly backend: VirtioBackend;
   /** The driver's notifications, one a queue. */
   readonly kicks: readonly EventFd[];
+  /** The interrupt line that interrupts the driver has gone down: `again` raises it if there is still a reason. */
+  readonly line?: { readonly lowered: EventFd; again(): void } | undefined;
   /** Ends the loop. */
   readonly stop: EventFd;
   /** Nanoseconds on a monotonic clock. */
@@ -22,6 +24,7 @@ export interface IoLoopOptions {
 /** Keys of what is no queue. */
 const STOP = -1;
 const INPUT = -2;
+const LINE = -3;
 /**
  * Errors and hang-ups only: no tap or stream socket has urgent data. Not 0: a tap that is deleted says so to those alone
  * who wait for something to read.
@@ -53,8 +56,9 @@ export class IoLoop {
 
   /** Returns when it is told to stop. */
   run(): void {
-    const { stop, kicks, backend } = this.#options;
+    const { stop, kicks, backend, line } = this.#options;
     try {
+      if (line !== undefined) this.#poller.add(line.lowered, LINE);
       this.#poller.add(stop, STOP);
       kicks.forEach((kick, queue) => {
         this.#poller.add(kick, queue);
@@ -92,12 +96,21 @@ export class IoLoop {
     for (let i = 0; i < ready; i++) {
       const key = this.#poller.readyKeys[i]!;
       if (key === STOP) return false;
+      if (key === LINE) {
+        this.#lineLowered();
+        continue;
+      }
       if (key !== INPUT && kicks[key]!.take() === 0) continue;
       const hasEnded = key === INPUT && (this.#poller.readyEvents[i]! & (POLLHUP | POLLERR)) !== 0;
       if (key === INPUT || key === backend.input?.queueIndex) this.#deliver(hasEnded);
       else this.#watched.add(key);
     }
     return true;
+  }
+
+  #lineLowered(): void {
+    const { line } = this.#options;
+    if (line !== undefined && line.lowered.take() > 0) line.again();
   }
 
   /** A queue that is full of requests has its turn, and then the others have theirs. */

@@ -49,6 +49,7 @@ export class IoThread {
       index,
       kicks: wires.kicks.map((kick) => kick.share()),
       interrupts: wires.interrupts.map((interrupt) => interrupt.share()),
+      line: wires.line && { raise: wires.line.raise.share(), lowered: wires.line.lowered.share() },
       stop: this.#stop.share(),
     } satisfies ServeMessage);
   }

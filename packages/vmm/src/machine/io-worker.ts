@@ -4,9 +4,9 @@
  */
 import { parentPort } from "node:worker_threads";
 import { EventFd, monotonicNs } from "@tools-kvm/kvm-binding";
-import { raise } from "../virtio/pci/msix.js";
+import { interruptDriver, isEnabled } from "../virtio/pci/msix.js";
 import { DeviceServer } from "../virtio/server.js";
-import type { TransportState } from "../virtio/transport.js";
+import { SHARED, type TransportState } from "../virtio/transport.js";
 import type { PciState } from "../virtio/transport-pci.js";
 import { Assembly } from "./assembly.js";
 import { GuestRam, type SharedGuestRam } from "./guest-ram.js";
@@ -25,6 +25,7 @@ export interface ServeMessage {
   /** Tokens of eventfds: one a queue, one an interrupt, and the one that ends this thread. */
   readonly kicks: readonly number[];
   readonly interrupts: readonly number[];
+  readonly line: { readonly raise: number; readonly lowered: number } | undefined;
   readonly stop: number;
 }
 
@@ -45,32 +46,53 @@ function serve(message: ServeMessage): void {
   using stop = EventFd.attach(message.stop);
   const interrupts = message.interrupts.map((token) => EventFd.attach(token));
   const kicks = message.kicks.map((token) => EventFd.attach(token));
+  const line = message.line && {
+    raise: EventFd.attach(message.line.raise),
+    lowered: EventFd.attach(message.line.lowered),
+  };
   const ram = GuestRam.attach(message.ram);
   const registers = registersOf(spec, state, device.name);
   const server = new DeviceServer({
     state: registers,
     backend,
     memory: ram,
-    interrupt: interruptBy(registers, interrupts),
+    interrupt: interruptBy(registers, interrupts, line?.raise),
     nowNs: monotonicNs,
     onFault: (fault) => log(`the guest's driver broke the rules: ${fault}; the device waits for its reset`),
   });
   try {
-    new IoLoop({ server, backend, kicks, stop, nowNs: monotonicNs }).run();
+    new IoLoop({ server, backend, kicks, line: line && lineOf(registers, line), stop, nowNs: monotonicNs }).run();
   } finally {
     backend.close();
     ram.close();
     for (const eventfd of [...kicks, ...interrupts]) eventfd.close();
+    line?.raise.close();
+    line?.lowered.close();
   }
 }
 
+/** The guest has seen to the line, and yet not to every reason for it: there is one that came meanwhile. */
+function lineOf(registers: TransportState, { raise, lowered }: { readonly raise: EventFd; readonly lowered: EventFd }) {
+  return {
+    lowered,
+    again(): void {
+      const hasReason = Atomics.load(registers.shared, SHARED.INTERRUPT) !== 0;
+      if (hasReason && !isEnabled(registers as PciState)) raise.signal();
+    },
+  };
+}
+
 /** On PCI, what the driver has set up says which vector it is. */
-function interruptBy(registers: TransportState, interrupts: readonly EventFd[]): (queue?: number) => void {
-  if (!("msixTable" in registers)) return () => interrupts[0]!.signal();
+function interruptBy(
+  registers: TransportState,
+  interrupts: readonly EventFd[],
+  line: EventFd | undefined,
+): (queue?: number) => void {
+  if (line === undefined) return () => interrupts[0]!.signal();
   const pci = registers as PciState;
-  const signal = (vector: number): void => interrupts[vector]!.signal();
+  const ways = { vector: (index: number) => interrupts[index]!.signal(), line: () => line.signal() };
   const configuration = pci.vectorOf.length - 1;
-  return (queue = configuration) => raise(pci, queue, signal);
+  return (queue = configuration) => interruptDriver(pci, queue, ways);
 }
 
 /** The device's registers; nothing else of the machine is of this thread's concern. */

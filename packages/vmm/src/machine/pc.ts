@@ -23,7 +23,7 @@ import { MMIO_SIZE_BYTES, virtioMmio } from "../virtio/transport-mmio.js";
 import { virtioPci } from "../virtio/transport-pci.js";
 import { ECAM_BASE, IOAPIC_BASE, LAPIC_BASE, PCI_ECAM_BASE, PCI_WINDOWS } from "./memory-map.js";
 import type { FlashSpec, MachineSpec } from "./spec.js";
-import { placeVirtio, type VirtioPlacement } from "./virtio.js";
+import { INTX_GSIS, placeVirtio, type VirtioPlacement } from "./virtio.js";
 
 /** Ports that the guest is also told by ACPI. */
 export const PORT = {
@@ -154,7 +154,7 @@ const PCI_HOST: NonNullable<AcpiMachine["pci"]> = {
   io: [],
   memory32: [PCI_WINDOWS],
   memory64: [],
-  intxGsis: [16, 17, 18, 19],
+  intxGsis: INTX_GSIS,
 };
 
 const pciBusPlacement: Placement = {

@@ -29,6 +29,8 @@ const GSIS = [10, 11, 5, 12, 14, 15, 6, 7, 3, 16, 17, 18, 19, 20, 21, 22, 23];
 const FIRST_PCI_SLOT = 1;
 /** Behind the IOAPIC's pins. */
 const FIRST_VECTOR_GSI = 24;
+/** GSIs of INTA of device 0 to 3, and so on in turn: a PC's IOAPIC has them behind ISA's. */
+export const INTX_GSIS = [16, 17, 18, 19] as const;
 export const MAXIMUM_VIRTIO_DEVICES = GSIS.length;
 
 const SHORT_NAME: Record<VirtioSpec["kind"], string> = { block: "blk", entropy: "rng", net: "net", share: "9p" };
@@ -83,7 +85,11 @@ export class VirtioWires {
   /** Signalled to interrupt the driver: one, or on PCI one for each vector. */
   readonly interrupts: readonly EventFd[];
 
+  /** On PCI, the line for drivers without MSI-X: to raise it, and told when the guest has seen to it. */
+  readonly line: { readonly raise: EventFd; readonly lowered: EventFd } | undefined;
+
   constructor(readonly placement: VirtioPlacement) {
+    if (placement.slot !== undefined) this.line = { raise: EventFd.create(), lowered: EventFd.create() };
     this.kicks = placement.device.queueSizes.map(() => EventFd.create());
     const count = placement.slot === undefined ? 1 : vectorCount(placement.device);
     this.interrupts = Array.from({ length: count }, () => EventFd.create());
@@ -92,14 +98,18 @@ export class VirtioWires {
   /** Connects them to a VM. */
   connect(vm: {
     ioeventfd(o: { eventfd: EventFd; addr: number; lengthBytes: 4; datamatch: number }): void;
-    irqfd(o: { eventfd: EventFd; gsi: number }): void;
+    irqfd(o: { eventfd: EventFd; gsi: number; resample?: EventFd }): void;
   }): void {
     const { base, gsi, slot } = this.placement;
     this.interrupts.forEach((eventfd, vector) => {
       vm.irqfd({ eventfd, gsi: gsi + vector });
     });
     // On PCI, a vCPU connects the rest when its guest turns the window on.
-    if (slot !== undefined) return;
+    if (slot !== undefined) {
+      const gsi = INTX_GSIS[slot % INTX_GSIS.length]!;
+      vm.irqfd({ eventfd: this.line!.raise, gsi, resample: this.line!.lowered });
+      return;
+    }
     this.kicks.forEach((eventfd, queue) => {
       vm.ioeventfd({ eventfd, addr: base + MMIO.QUEUE_NOTIFY, lengthBytes: 4, datamatch: queue });
     });
@@ -108,5 +118,7 @@ export class VirtioWires {
   close(): void {
     for (const kick of this.kicks) kick.close();
     for (const interrupt of this.interrupts) interrupt.close();
+    this.line?.raise.close();
+    this.line?.lowered.close();
   }
 }

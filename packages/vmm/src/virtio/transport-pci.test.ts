@@ -5,10 +5,10 @@ import { Bench, exercise } from "../devices/testing.js";
 import { blockDevice } from "./devices/block/block.js";
 import { STATUS } from "./ids.js";
 import { BAR, BAR_BYTES, CONFIG, NOTIFY_MULTIPLIER, PCI_CFG } from "./pci/layout.js";
-import { ENTRY, NO_VECTOR, raise } from "./pci/msix.js";
+import { ENTRY, interruptDriver, NO_VECTOR, raise } from "./pci/msix.js";
 import { DeviceServer } from "./server.js";
 import { TestDriverQueue, TestMemory } from "./testing.js";
-import { featureWords } from "./transport.js";
+import { featureWords, noteInterrupt } from "./transport.js";
 import { COMMON, CONFIG_SPACE, virtioPci } from "./transport-pci.js";
 
 const device = blockDevice({ name: "virtio-blk0", sizeBytes: 2 ** 20, readonly: false, queues: 2 });
@@ -185,6 +185,20 @@ describe("a driver's start", () => {
     expect(function_.common(COMMON.QUEUE_SIZE, 2)).toBe(0);
     expect(function_.common(COMMON.QUEUE_ENABLE, 2)).toBe(0);
   });
+});
+
+it("a driver without MSI-X has one line, and the ISR for the reason", () => {
+  const test = new TestFunction();
+  const ways: string[] = [];
+  const take = { vector: (index: number) => ways.push(`vector ${index}`), line: () => ways.push("line") };
+  expect(test.config(0x3d, 1)).toBe(1);
+  noteInterrupt(test.bench.state);
+  interruptDriver(test.bench.state, 1, take);
+  expect(ways).toEqual(["line"]);
+  expect([test.bench.read(BAR.ISR), test.bench.read(BAR.ISR)]).toEqual([1, 0]);
+  test.withMessages().setEntry(2, ENTRY.CONTROL, 0);
+  interruptDriver(test.bench.state, 1, take);
+  expect(ways).toEqual(["line", "vector 2"]);
 });
 
 describe("MSI-X", () => {

@@ -28,6 +28,8 @@ const ISR_CAPABILITY = 0x74;
 const DEVICE_CAPABILITY = 0x84;
 const STATUS = 0x06;
 const SUBSYSTEM = 0x2c;
+const INTERRUPT_PIN = 0x3d;
+const INTA = 1;
 const CAPABILITIES_POINTER = 0x34;
 
 export const COMMAND_MEMORY = 0x02;
@@ -70,6 +72,7 @@ export function functionOf(device: VirtioDevice, slot: number, barBase: number):
       { offset: CONFIG.BAR0, initial: word(barBase), writable: word(-BAR_BYTES) },
       { offset: SUBSYSTEM, initial: [...half(VIRTIO_VENDOR), ...half(SUBSYSTEM_ID)] },
       { offset: CAPABILITIES_POINTER, initial: [CONFIG.MSIX] },
+      { offset: INTERRUPT_PIN, initial: [INTA] },
       msix(device),
       capability(COMMON_CAPABILITY, NOTIFY_CAPABILITY, CFG_TYPE.COMMON, BAR.COMMON, 0x38),
       capability(NOTIFY_CAPABILITY, ISR_CAPABILITY, CFG_TYPE.NOTIFY, BAR.NOTIFY, PAGE_BYTES, word(NOTIFY_MULTIPLIER)),

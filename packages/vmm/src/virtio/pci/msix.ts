@@ -53,6 +53,19 @@ function takePending({ msixPending }: MsixState, vector: number): boolean {
   return (Atomics.and(msixPending, vector >> 5, ~bitOf(vector)) & bitOf(vector)) !== 0;
 }
 
+/**
+ * Interrupts the driver: because of a queue, or of the configuration, which comes behind the last one. Without MSI-X it is
+ * one line for all of them, and the ISR says why.
+ */
+export function interruptDriver(
+  state: MsixState,
+  source: number,
+  { vector, line }: { readonly vector: (index: number) => void; readonly line: () => void },
+): void {
+  if (isEnabled(state)) raise(state, source, vector);
+  else line();
+}
+
 /** An interrupt of a queue or (behind the last one) of the configuration: sent by `signal`, or left pending. */
 export function raise(state: MsixState, source: number, signal: (vector: number) => void): void {
   const vector = state.vectorOf[source] ?? NO_VECTOR;
