@@ -53,6 +53,10 @@ const mistakes: [string[], string | RegExp][] = [
   [["run", "--memory", "lots"], "--memory lots: not a size"],
   [["run", "--memory", ""], "--memory : not a size"],
   [["run", "--memory", "5000000B"], "--memory 5000000B: not a whole number of 4 KiB pages"],
+  [["run", "--balloon", "much"], "--balloon much: not a size"],
+  [["run", "--balloon", "5000B"], "--balloon 5000B: not a whole number of 4 KiB pages"],
+  [["run", "--balloon", "128M"], "--balloon 128 MiB: the guest has 128 MiB, and cannot give back all of it"],
+  [["balloon", "anybody", "much"], "vmm balloon: SIZE much: not a size"],
   [["run", "--disk", "no-such-image"], "--disk no-such-image: ENOENT: no such file"],
   [["run", "--disk", ",ro"], "--disk ,ro: names no file"],
   [

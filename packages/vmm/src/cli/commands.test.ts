@@ -197,6 +197,36 @@ describe.skipIf(!hasKvm)(`vmm attach${NEEDS_KVM}`, { concurrent: true }, () => {
   });
 });
 
+describe.skipIf(!hasKvm)(`vmm balloon${NEEDS_KVM}`, { concurrent: true }, () => {
+  it("sets what the guest is to give back, for a driver that comes later as well", async () => {
+    await scratch.machine("inflated", ["--balloon", "16M"]);
+    expect(await scratch.run(["balloon", "inflated"])).toMatchObject({
+      status: 0,
+      stdout: "given back 0 B, asked for 16 MiB\n",
+    });
+    const { stdout } = await scratch.run(["balloon", "inflated", "64M", "--json"]);
+    expect(JSON.parse(stdout)).toEqual({ targetBytes: 2 ** 26, actualBytes: 0 });
+    await scratch.ask("inflated", "reset");
+    const machines = JSON.parse((await scratch.run(["ps", "--json"])).stdout) as MachineStatus[];
+    const { balloon } = machines.find(({ name }) => name === "inflated")!;
+    expect(balloon).toEqual({ targetBytes: 2 ** 26, actualBytes: 0 });
+    expect(await scratch.run(["balloon", "inflated", "128M"])).toMatchObject({
+      status: 1,
+      stderr: "vmm: inflated: a guest cannot give back all of its memory\n",
+    });
+    await scratch.run(["stop", "inflated"]);
+  });
+
+  it("says so when there is none", async () => {
+    await scratch.machine("without-balloon");
+    expect(await scratch.run(["balloon", "without-balloon"])).toMatchObject({
+      status: 1,
+      stderr: "vmm: without-balloon: this machine has no balloon; vmm run --balloon gives it one\n",
+    });
+    await scratch.run(["stop", "without-balloon"]);
+  });
+});
+
 describe.skipIf(!hasKvm)(`vmm inspect${NEEDS_KVM}`, { concurrent: true }, () => {
   it("shows device registers of a machine that runs on, live", async () => {
     const machine = await scratch.machine("looked-at");

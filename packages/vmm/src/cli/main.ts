@@ -32,6 +32,12 @@ function machineOptions(command: Command): Command {
     )
     .addOption(repeatable("--share <folder>", "TAG=DIR[,ro]: a folder that the guest mounts by 9P; may be repeated"))
     .option("--rng", "a device with random bytes from the host")
+    .addOption(
+      new Option(
+        "--balloon [size]",
+        "memory that the guest gives back when asked (vmm balloon), so much from the start",
+      ).preset("0"),
+    )
     .option(
       "--firmware <which>",
       "start in firmware: rom, seabios, ovmf or FILE (default: the kernel is entered at once)",
@@ -190,6 +196,18 @@ Examples:
     .action(async (name, device, options) =>
       finish(await (await import("./inspect.js")).inspect(name, device, options)),
     );
+
+  vmm
+    .command("balloon")
+    .description("say how much memory a running guest has given back, or ask it to give back so much")
+    .argument("<name>", "as vmm ps shows it")
+    .argument("[size]", "what the guest is to give back in all: 512M, 2G; 0 lets it have everything again")
+    .option("--json", "as JSON")
+    .addHelpText(
+      "after",
+      "\nExamples:\n  vmm run --name db1 --memory 2G --balloon\n  vmm balloon db1 1G\n  vmm balloon db1",
+    )
+    .action(async (name, size, options) => finish(await (await import("./balloon.js")).balloon(name, size, options)));
 
   vmm
     .command("unit-test")

@@ -1,5 +1,5 @@
 /** What the monitor line (Ctrl-A c) can do: the machine's actions, as words. */
-import type { ActionName, VmAction } from "../control/actions.js";
+import type { ActionName, MoreOf, VmAction } from "../control/actions.js";
 import { type ControlledMachine, dispatch } from "../control/dispatch.js";
 import { formatRegisters } from "../machine/registers.js";
 import { deviceList, exitTable } from "./reports.js";
@@ -10,14 +10,17 @@ resume   let them go on
 regs     registers of every vCPU
 exits    why the guest left, how often, how long
 devices  device registers, live
+balloon  memory that the guest gives back; balloon 256M asks for so much
 reset    boot again
 power    press the power button
 quit     end the machine`;
 
 /** Runs one line and returns what to print, undefined after `quit`. Throws ActionError when the machine cannot do it now. */
 export async function runMonitorCommand(controlled: ControlledMachine, line: string): Promise<string | undefined> {
-  const act = <N extends ActionName>(action: N) => dispatch<N>(controlled, { action } as VmAction<N>);
-  switch (line.split(/\s+/)[0]) {
+  const act = <N extends ActionName>(action: N, more?: MoreOf<N>) =>
+    dispatch<N>(controlled, { ...more, action } as VmAction<N>);
+  const [command, argument] = line.split(/\s+/);
+  switch (command) {
     case "help":
     case "?":
       return HELP;
@@ -35,6 +38,11 @@ export async function runMonitorCommand(controlled: ControlledMachine, line: str
       return exitTable(await act("exits"));
     case "devices":
       return deviceList(await act("devices"));
+    case "balloon": {
+      const { balloonBytes } = await import("./balloon-option.js");
+      const { balloonText } = await import("./balloon.js");
+      return balloonText(await act("balloon", argument ? { sizeBytes: balloonBytes("balloon", argument) } : {}));
+    }
     case "reset":
       await act("reset");
       return "booting again";

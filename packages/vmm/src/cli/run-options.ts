@@ -8,6 +8,7 @@ import { parseKernel } from "../boot/kernel-image.js";
 import { type Firmware, flashBase } from "../machine/firmware-rom.js";
 import type { BootSource } from "../machine/machine.js";
 import {
+  type BalloonSpec,
   formatSize,
   isMachineName,
   MAXIMUM_CPUS,
@@ -17,6 +18,7 @@ import {
   parseSize,
   type VirtioSpec,
 } from "../machine/spec.js";
+import { checkBalloon } from "./balloon-option.js";
 import { CliError, whyNot } from "./errors.js";
 import { firmware } from "./firmware-option.js";
 
@@ -29,6 +31,7 @@ export interface RunOptions {
   readonly net: readonly string[];
   readonly share: readonly string[];
   readonly rng?: boolean;
+  readonly balloon?: string;
   readonly virtioRings: "split" | "packed";
   readonly bus: "mmio" | "pci";
   readonly firmware?: string;
@@ -77,6 +80,8 @@ export function planRun(options: RunOptions, maxCpus: number, virtio: readonly V
     bus: bus(options),
     testDevices: true,
   };
+  const balloon = virtio.find(({ kind }) => kind === "balloon");
+  if (balloon !== undefined) checkBalloon(balloon as BalloonSpec, spec.memoryBytes);
   const image = kernelImage(options.kernel ?? embeddedGuestPath());
   const source = {
     image,

@@ -30,6 +30,25 @@ describe("a request", () => {
     expect(() => parseAction({ action: "x".repeat(60_000) })).toThrow(/^.{0,200}$/);
   });
 
+  it("of a balloon carries its size, in whole pages or not at all", () => {
+    expect(parseAction({ action: "balloon", sizeBytes: 8192, more: 1 })).toEqual({
+      action: "balloon",
+      sizeBytes: 8192,
+    });
+    fc.assert(
+      fc.property(fc.anything({ withBigInt: true }), (sizeBytes) => {
+        try {
+          const { sizeBytes: taken = 0 } = parseAction({ action: "balloon", sizeBytes }) as { sizeBytes?: number };
+          expect(taken % 4096).toBe(0);
+        } catch (error) {
+          expect(error).toBeInstanceOf(ActionError);
+        }
+      }),
+    );
+    for (const sizeBytes of [-4096, 100, 2 ** 60, "4096", null, 1.5])
+      expect(() => parseAction({ action: "balloon", sizeBytes })).toThrow(/whole number of pages/);
+  });
+
   it("that a phase does not allow is refused with the phases that do", () => {
     expect(() => checkAllowed({ action: "resume" }, "running")).toThrow(
       "cannot resume a machine that is running; it has to be paused",

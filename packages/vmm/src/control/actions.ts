@@ -3,13 +3,25 @@
  * interface later. What a phase does not allow is refused here, before anything happens.
  */
 
+import type { BalloonReport } from "../machine/balloon.js";
 import type { Phase } from "../machine/machine.js";
 import type { RegisterDump } from "../machine/registers.js";
+import { PAGE_BYTES } from "../machine/spec.js";
+import type { BalloonSize } from "../virtio/devices/balloon/balloon.js";
 
 export type ActionName = keyof ActionResult;
 
-/** One case an action; today's carry nothing but their name. */
-export type VmAction<N extends ActionName = ActionName> = N extends ActionName ? { readonly action: N } : never;
+/** What actions carry beside their name. */
+export interface ActionMore {
+  /** What the guest is to give back, in whole pages; absent, it is only asked. */
+  balloon: { readonly sizeBytes?: number };
+}
+export type MoreOf<N extends ActionName> = N extends keyof ActionMore ? ActionMore[N] : Record<never, never>;
+
+/** One case an action. */
+export type VmAction<N extends ActionName = ActionName> = N extends ActionName
+  ? { readonly action: N } & MoreOf<N>
+  : never;
 
 const ALIVE: readonly Phase[] = ["starting", "running", "paused", "resetting"];
 const BOOTED: readonly Phase[] = ["running", "paused"];
@@ -25,6 +37,7 @@ const ALLOWED: Record<ActionName, readonly Phase[]> = {
   registers: BOOTED,
   exits: [...ALIVE, "ended"],
   devices: [...ALIVE, "ended"],
+  balloon: BOOTED,
   attach: ALIVE,
 };
 
@@ -46,7 +59,15 @@ export function parseAction(value: unknown): VmAction {
     const given = typeof action === "string" ? JSON.stringify(action.slice(0, SHOWN_CHARACTERS)) : typeof action;
     throw new ActionError(`no such action: ${given}; there are ${ACTION_NAMES.join(", ")}`);
   }
+  if (name === "balloon") return { action: name, ...balloonMore(value as Record<string, unknown>) };
   return { action: name } as VmAction;
+}
+
+function balloonMore({ sizeBytes }: Record<string, unknown>): ActionMore["balloon"] {
+  if (sizeBytes === undefined) return {};
+  if (Number.isSafeInteger(sizeBytes) && (sizeBytes as number) >= 0 && (sizeBytes as number) % PAGE_BYTES === 0)
+    return { sizeBytes: sizeBytes as number };
+  throw new ActionError(`a balloon's sizeBytes is a whole number of pages of ${PAGE_BYTES} bytes`);
 }
 
 /** Throws ActionError unless `phase` allows the action. */
@@ -64,6 +85,8 @@ export interface MachineStatus {
   readonly memoryBytes: number;
   readonly kernel: string;
   readonly uptimeMs: number;
+  /** Of a machine with a balloon. */
+  readonly balloon?: BalloonSize | undefined;
   /** Who is attached to the serial console. */
   readonly viewers: number;
 }
@@ -105,5 +128,6 @@ export interface ActionResult {
   registers: readonly RegisterDump[];
   exits: readonly ExitRow[];
   devices: readonly DeviceDump[];
+  balloon: BalloonReport;
   attach: MachineStatus;
 }

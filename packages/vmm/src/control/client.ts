@@ -1,6 +1,6 @@
 /** Talks to running machines by name. */
 import type { Socket } from "node:net";
-import type { ActionName, ActionResult, MachineStatus } from "./actions.js";
+import type { ActionName, ActionResult, MachineStatus, MoreOf, VmAction } from "./actions.js";
 import { encode, type Reply, readLine } from "./protocol.js";
 import { open, registeredNames } from "./registry.js";
 
@@ -15,8 +15,8 @@ export class ClientError extends Error {
 }
 
 /** Asks one thing. Throws ClientError with what the machine said. */
-export async function ask<N extends ActionName>(name: string, action: N): Promise<ActionResult[N]> {
-  const { socket, result } = await reach(name, action);
+export async function ask<N extends ActionName>(name: string, action: N, more?: MoreOf<N>): Promise<ActionResult[N]> {
+  const { socket, result } = await reach(name, action, more);
   socket.destroy();
   return result;
 }
@@ -46,7 +46,7 @@ export async function running(): Promise<Running> {
   await Promise.all(
     registeredNames().map(async (name) => {
       try {
-        const { socket, result } = await converse(name, "status", STATUS_TIMEOUT_MS);
+        const { socket, result } = await converse(name, "status", { timeoutMs: STATUS_TIMEOUT_MS });
         socket.destroy();
         machines.push(result);
       } catch (error) {
@@ -62,9 +62,9 @@ class SilentError extends ClientError {}
 class GoneError extends ClientError {}
 
 /** As `converse`; who asked for a machine by a wrong name learns which there are. */
-async function reach<N extends ActionName>(name: string, action: N): ReturnType<typeof converse<N>> {
+async function reach<N extends ActionName>(name: string, action: N, more?: MoreOf<N>): ReturnType<typeof converse<N>> {
   try {
-    return await converse(name, action);
+    return await converse(name, action, { more });
   } catch (error) {
     if (!(error instanceof GoneError)) throw error;
     const others = await liveNames();
@@ -75,11 +75,11 @@ async function reach<N extends ActionName>(name: string, action: N): ReturnType<
 async function converse<N extends ActionName>(
   name: string,
   action: N,
-  timeoutMs = ANSWER_TIMEOUT_MS,
+  { more, timeoutMs = ANSWER_TIMEOUT_MS }: { more?: MoreOf<N> | undefined; timeoutMs?: number } = {},
 ): Promise<{ socket: Socket; result: ActionResult[N] }> {
   const socket = await open(name);
   if (socket === undefined) throw new GoneError(`no machine named ${name} is running`);
-  socket.write(encode({ action }));
+  socket.write(encode({ ...more, action } as VmAction));
   const timer = setTimeout(() => {
     socket.destroy(new SilentError(`${name} does not answer; it may be stopped, or hang`));
   }, timeoutMs);

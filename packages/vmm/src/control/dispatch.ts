@@ -1,7 +1,14 @@
 /** Carries out actions on a machine. */
 import type { Machine } from "../machine/machine.js";
 import { registerDump } from "../machine/registers.js";
-import { type ActionName, type ActionResult, checkAllowed, type DeviceDump, type VmAction } from "./actions.js";
+import {
+  ActionError,
+  type ActionName,
+  type ActionResult,
+  checkAllowed,
+  type DeviceDump,
+  type VmAction,
+} from "./actions.js";
 import { exitRows } from "./exit-rows.js";
 
 /** A machine and what its owner knows beside it. */
@@ -21,9 +28,9 @@ export async function dispatch<N extends ActionName>(
   return (await carryOut(controlled, action)) as ActionResult[N];
 }
 
-async function carryOut(controlled: ControlledMachine, { action }: VmAction): Promise<ActionResult[ActionName]> {
+async function carryOut(controlled: ControlledMachine, request: VmAction): Promise<ActionResult[ActionName]> {
   const { machine } = controlled;
-  switch (action) {
+  switch (request.action) {
     case "status":
     case "attach":
       break;
@@ -47,8 +54,19 @@ async function carryOut(controlled: ControlledMachine, { action }: VmAction): Pr
       return exitRows(machine.ledger.snapshot());
     case "devices":
       return deviceDumps(machine);
+    case "balloon":
+      return inflate(machine, request.sizeBytes);
   }
   return status(controlled);
+}
+
+async function inflate({ balloon, spec }: Machine, sizeBytes: number | undefined): Promise<ActionResult["balloon"]> {
+  if (balloon === undefined) throw new ActionError("this machine has no balloon; vmm run --balloon gives it one");
+  if (sizeBytes !== undefined) {
+    if (sizeBytes >= spec.memoryBytes) throw new ActionError("a guest cannot give back all of its memory");
+    balloon.setTarget(sizeBytes);
+  }
+  return balloon.report();
 }
 
 function status({ machine, kernel, viewers }: ControlledMachine): ActionResult["status"] {
@@ -60,6 +78,7 @@ function status({ machine, kernel, viewers }: ControlledMachine): ActionResult["
     cpus: spec.cpus,
     memoryBytes: spec.memoryBytes,
     kernel,
+    balloon: machine.balloon?.size,
     uptimeMs: Date.now() - startedAtMs,
     viewers: viewers(),
   };

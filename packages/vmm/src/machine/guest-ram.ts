@@ -1,6 +1,7 @@
 /** Guest RAM as one address space over its regions: what loaders write and crash reports read. */
 import { GuestMemory, type SharedGuestMemory } from "@tools-kvm/kvm-binding";
 import { type RamRegion, ramRegions } from "./memory-map.js";
+import { PAGE_BYTES } from "./spec.js";
 
 export interface SharedGuestRam {
   readonly regions: readonly (RamRegion & { memory: SharedGuestMemory })[];
@@ -123,6 +124,23 @@ export class GuestRam {
       if (gpa >= region.guestPhysAddr && gpa < region.guestPhysAddr + region.sizeBytes) return region;
     }
     return undefined;
+  }
+
+  /** Gives whole pages back to the host: they read as zeros from now on. False, and nothing, when they are not all RAM. */
+  discard(gpa: number, lengthBytes: number): boolean {
+    const views: Uint8Array[] = [];
+    if (!this.views(gpa, lengthBytes, views)) return false;
+    for (const view of views) this.discardView(view);
+    return true;
+  }
+
+  /** The same for the whole pages within a view of this RAM. */
+  discardView(view: Uint8Array): void {
+    const { memory } = this.regions.find((region) => region.memory.bytes.buffer === view.buffer)!;
+    const start = view.byteOffset - memory.bytes.byteOffset;
+    const from = Math.ceil(start / PAGE_BYTES) * PAGE_BYTES;
+    const to = Math.floor((start + view.length) / PAGE_BYTES) * PAGE_BYTES;
+    if (to > from) memory.discard(from, to - from);
   }
 
   write(gpa: number, bytes: Uint8Array): void {

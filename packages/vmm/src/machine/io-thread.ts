@@ -1,6 +1,7 @@
 /** The main thread's side of an I/O Worker: starts it, hears what it has to say, and ends it. */
 import { Worker } from "node:worker_threads";
 import { EventFd } from "@tools-kvm/kvm-binding";
+import type { BalloonStats } from "../virtio/devices/balloon/balloon-stats.js";
 import type { GuestRam } from "./guest-ram.js";
 import type { IoMessage, ServeMessage } from "./io-worker.js";
 import type { MachineSpec } from "./spec.js";
@@ -14,6 +15,8 @@ export interface IoThreadOptions {
   readonly wires: VirtioWires;
   /** One line that the machine's owner should see. */
   readonly onLog: (message: string) => void;
+  /** What the guest says of its memory. */
+  readonly onStats: (stats: BalloonStats) => void;
   /** The device cannot be served any more. */
   readonly onFailure: (message: string) => void;
 }
@@ -23,7 +26,7 @@ export class IoThread {
   readonly #stop = EventFd.create();
   readonly #ended: Promise<void>;
 
-  constructor({ spec, state, ram, index, wires, onLog, onFailure }: IoThreadOptions) {
+  constructor({ spec, state, ram, index, wires, onLog, onStats, onFailure }: IoThreadOptions) {
     this.#worker = new Worker(new URL("./io-worker.js", import.meta.url), {
       name: wires.placement.device.name,
       // A share opens by openat2, of which Node knows nothing and so warns at each close.
@@ -33,6 +36,7 @@ export class IoThread {
     this.#ended = new Promise((resolve) => {
       this.#worker.on("message", (message: IoMessage) => {
         if (message.type === "log") onLog(message.message);
+        else if (message.type === "stats") return onStats(message.stats);
         if (message.type === "failed") onFailure(`${wires.placement.device.name}: ${message.message}`);
         if (message.type !== "log") resolve();
       });
@@ -51,6 +55,7 @@ export class IoThread {
       interrupts: wires.interrupts.map((interrupt) => interrupt.share()),
       line: wires.line && { raise: wires.line.raise.share(), lowered: wires.line.lowered.share() },
       stop: this.#stop.share(),
+      ask: wires.ask?.share(),
     } satisfies ServeMessage);
   }
 

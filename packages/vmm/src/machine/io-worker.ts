@@ -4,6 +4,7 @@
  */
 import { parentPort } from "node:worker_threads";
 import { EventFd, monotonicNs } from "@tools-kvm/kvm-binding";
+import type { BalloonStats } from "../virtio/devices/balloon/balloon-stats.js";
 import { interruptDriver, isEnabled } from "../virtio/pci/msix.js";
 import { DeviceServer } from "../virtio/server.js";
 import { SHARED, type TransportState } from "../virtio/transport.js";
@@ -27,11 +28,14 @@ export interface ServeMessage {
   readonly interrupts: readonly number[];
   readonly line: { readonly raise: number; readonly lowered: number } | undefined;
   readonly stop: number;
+  /** Of devices that can be asked. */
+  readonly ask: number | undefined;
 }
 
 /** To the main thread. */
 export type IoMessage =
   | { readonly type: "log"; readonly message: string }
+  | { readonly type: "stats"; readonly stats: BalloonStats }
   | { readonly type: "failed"; readonly message: string }
   | { readonly type: "ended" };
 
@@ -42,7 +46,6 @@ function serve(message: ServeMessage): void {
   const { spec, state, index } = message;
   const { spec: about, device } = placeVirtio(spec)[index]!;
   const log = (text: string): void => post({ type: "log", message: `${device.name}: ${text}` });
-  const backend = openBackend(about, log);
   using stop = EventFd.attach(message.stop);
   const interrupts = message.interrupts.map((token) => EventFd.attach(token));
   const kicks = message.kicks.map((token) => EventFd.attach(token));
@@ -50,8 +53,10 @@ function serve(message: ServeMessage): void {
     raise: EventFd.attach(message.line.raise),
     lowered: EventFd.attach(message.line.lowered),
   };
+  const ask = message.ask === undefined ? undefined : EventFd.attach(message.ask);
   const ram = GuestRam.attach(message.ram);
   const registers = registersOf(spec, state, device.name);
+  const backend = openBackend(about, { log, ram, ask, onStats: (stats) => post({ type: "stats", stats }) });
   const server = new DeviceServer({
     state: registers,
     backend,
@@ -68,6 +73,7 @@ function serve(message: ServeMessage): void {
     for (const eventfd of [...kicks, ...interrupts]) eventfd.close();
     line?.raise.close();
     line?.lowered.close();
+    ask?.close();
   }
 }
 

@@ -10,6 +10,7 @@ import { loadKernel } from "../boot/load.js";
 import { acpiPm, pressPowerButton } from "../devices/acpi-pm/acpi-pm.js";
 import { buildItems, type FwCfgItems } from "../devices/fw-cfg/items.js";
 import { Assembly, createState, type MachineRequest, namedExits } from "./assembly.js";
+import { Balloon } from "./balloon.js";
 import { COMMAND, VCPU_STATE } from "./control.js";
 import { type CrashReport, crashReport } from "./crash-report.js";
 import { enterKernel } from "./entry-state.js";
@@ -84,6 +85,8 @@ export class Machine {
   /** Settles once, when the machine has ended and everything it held is closed. */
   readonly ended: Promise<MachineEnd>;
   readonly startedAtMs = Date.now();
+  /** What the guest gives back of its memory, when the machine has such a device. */
+  readonly balloon: Balloon | undefined;
 
   readonly #options: MachineOptions;
   readonly #state: SharedArrayBuffer;
@@ -150,6 +153,8 @@ export class Machine {
     this.#ioPause = new IoPause(
       this.#wires.map(({ placement }) => this.assembly.device(placement.device.name).state.shared),
     );
+    const balloon = this.#wires.find(({ placement }) => placement.spec.kind === "balloon");
+    this.balloon = balloon && new Balloon(this.assembly.device(balloon.placement.device.name), balloon);
     this.ended = new Promise((resolve) => {
       this.#settle = resolve;
     });
@@ -209,6 +214,7 @@ export class Machine {
       index,
       wires,
       onLog: (message) => this.#options.onLog?.(message),
+      onStats: (stats) => this.balloon?.receive(stats),
       onFailure: (message) => this.#finish({ why: "failed", status: 1, message }),
     });
   }

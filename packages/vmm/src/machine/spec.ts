@@ -81,7 +81,14 @@ export interface ShareSpec {
   readonly readonly: boolean;
 }
 
-export type VirtioSpec = DiskSpec | EntropySpec | NetSpec | ShareSpec;
+/** Memory that the guest gives back when it is asked to. */
+export interface BalloonSpec {
+  readonly kind: "balloon";
+  /** What it is to give back from the start, in whole pages. */
+  readonly sizeBytes: number;
+}
+
+export type VirtioSpec = DiskSpec | EntropySpec | NetSpec | ShareSpec | BalloonSpec;
 
 const KIB = 1024;
 const MIB = 1024 * KIB;

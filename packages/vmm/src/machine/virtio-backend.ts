@@ -1,9 +1,11 @@
 /** What is behind a machine's virtio devices, opened in the thread that serves them. */
-import { monotonicNs, UnixSocket } from "@tools-kvm/kvm-binding";
+import { type EventFd, monotonicNs, UnixSocket } from "@tools-kvm/kvm-binding";
 import type { DiskImage } from "../block/disk-image.js";
 import { openDisk } from "../block/open-disk.js";
 import { NinePServer } from "../share/server.js";
 import type { VirtioBackend } from "../virtio/device.js";
+import { BalloonBackend } from "../virtio/devices/balloon/balloon-backend.js";
+import type { BalloonStats } from "../virtio/devices/balloon/balloon-stats.js";
 import { BlockBackend } from "../virtio/devices/block/block-backend.js";
 import { FailureLog } from "../virtio/devices/block/failure-log.js";
 import { EntropyBackend } from "../virtio/devices/entropy/entropy-backend.js";
@@ -13,10 +15,21 @@ import { StreamLink } from "../virtio/devices/net/stream-link.js";
 import { TapLink } from "../virtio/devices/net/tap-link.js";
 import { ShareBackend } from "../virtio/devices/share/share-backend.js";
 import { RateLimit, type RateLimitSpec } from "../virtio/rate-limit.js";
+import type { GuestRam } from "./guest-ram.js";
 import type { DiskSpec, NetSpec, VirtioSpec } from "./spec.js";
 
-/** Opens what `spec` names; `log` takes one line. Throws DiskError, KvmError. */
-export function openBackend(spec: VirtioSpec, log: (message: string) => void): VirtioBackend {
+/** What backends have of their machine. */
+export interface BackendSurroundings {
+  /** Takes one line. */
+  readonly log: (message: string) => void;
+  readonly ram: GuestRam;
+  /** Of devices that can be asked. */
+  readonly ask: EventFd | undefined;
+  readonly onStats: (stats: BalloonStats) => void;
+}
+
+/** Opens what `spec` names. Throws DiskError, KvmError. */
+export function openBackend(spec: VirtioSpec, { log, ram, ask, onStats }: BackendSurroundings): VirtioBackend {
   switch (spec.kind) {
     case "block": {
       const failures = new FailureLog(log, monotonicNs);
@@ -31,6 +44,8 @@ export function openBackend(spec: VirtioSpec, log: (message: string) => void): V
       return new EntropyBackend();
     case "share":
       return new ShareBackend(new NinePServer({ root: spec.path, readonly: spec.readonly }));
+    case "balloon":
+      return new BalloonBackend({ memory: ram, ask: ask!, onStats });
     case "net":
       return new NetBackend(openLink(spec.link, log), () => log("the link is down"), {
         send: limitOf(spec.limit),

@@ -1,6 +1,7 @@
 /** A machine's virtio devices: what is in its spec, where each stands, and the eventfds between driver and device. */
 import { EventFd } from "@tools-kvm/kvm-binding";
 import type { VirtioDevice } from "../virtio/device.js";
+import { balloonDevice } from "../virtio/devices/balloon/balloon.js";
 import { blockDevice } from "../virtio/devices/block/block.js";
 import { entropyDevice } from "../virtio/devices/entropy/entropy.js";
 import { netDevice } from "../virtio/devices/net/net.js";
@@ -33,7 +34,13 @@ const FIRST_VECTOR_GSI = 24;
 export const INTX_GSIS = [16, 17, 18, 19] as const;
 export const MAXIMUM_VIRTIO_DEVICES = GSIS.length;
 
-const SHORT_NAME: Record<VirtioSpec["kind"], string> = { block: "blk", entropy: "rng", net: "net", share: "9p" };
+const SHORT_NAME: Record<VirtioSpec["kind"], string> = {
+  block: "blk",
+  entropy: "rng",
+  net: "net",
+  share: "9p",
+  balloon: "balloon",
+};
 
 export function placeVirtio({
   virtio = [],
@@ -73,6 +80,8 @@ function deviceOf(spec: VirtioSpec, name: string): VirtioDevice {
       return entropyDevice(name);
     case "share":
       return shareDevice({ ...spec, name });
+    case "balloon":
+      return balloonDevice({ ...spec, name });
     case "net":
       return netDevice({ ...spec, name, offloads: spec.link.type === "tap" });
   }
@@ -84,12 +93,15 @@ export class VirtioWires {
   readonly kicks: readonly EventFd[];
   /** Signalled to interrupt the driver: one, or on PCI one for each vector. */
   readonly interrupts: readonly EventFd[];
+  /** The host wants to know something of the guest: of devices that can be asked. */
+  readonly ask: EventFd | undefined;
 
   /** On PCI, the line for drivers without MSI-X: to raise it, and told when the guest has seen to it. */
   readonly line: { readonly raise: EventFd; readonly lowered: EventFd } | undefined;
 
   constructor(readonly placement: VirtioPlacement) {
     if (placement.slot !== undefined) this.line = { raise: EventFd.create(), lowered: EventFd.create() };
+    this.ask = placement.spec.kind === "balloon" ? EventFd.create() : undefined;
     this.kicks = placement.device.queueSizes.map(() => EventFd.create());
     const count = placement.slot === undefined ? 1 : vectorCount(placement.device);
     this.interrupts = Array.from({ length: count }, () => EventFd.create());
@@ -120,5 +132,6 @@ export class VirtioWires {
     for (const interrupt of this.interrupts) interrupt.close();
     this.line?.raise.close();
     this.line?.lowered.close();
+    this.ask?.close();
   }
 }

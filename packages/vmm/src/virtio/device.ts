@@ -16,6 +16,10 @@ export interface VirtioDevice {
   readonly queueSizes: readonly number[];
   /** The device's configuration space as it is after a reset. */
   readonly config: Uint8Array;
+  /** From and to: bytes of it that drivers may write. */
+  readonly driverConfig?: readonly [number, number];
+  /** From and to: bytes of it that stay as they are when it is reset again. */
+  readonly keptConfig?: readonly [number, number];
 }
 
 /** What the driver and the device have agreed on. */

@@ -7,6 +7,8 @@
  */
 import { describe, expect, it } from "vitest";
 import type { VirtioBackend, VirtioDevice } from "./device.js";
+import { BALLOON_QUEUE, balloonDevice } from "./devices/balloon/balloon.js";
+import { BalloonBackend } from "./devices/balloon/balloon-backend.js";
 import { blockDevice } from "./devices/block/block.js";
 import { BlockBackend } from "./devices/block/block-backend.js";
 import { entropyDevice } from "./devices/entropy/entropy.js";
@@ -183,6 +185,24 @@ describe.each<Ring>(["split", "packed"])(`${CHAINS} mutated chains in a %s ring 
       const { faults, completed } = fuzz(device, backend, queueIndex, ring);
       expect(faults).toBeGreaterThan(CHAINS / 100);
       expect(completed).toBeGreaterThan(CHAINS / 10);
+    },
+    3_600_000,
+  );
+
+  it.each([0, 1, 2, 3, 4])(
+    "harm nothing around a balloon, queue %d",
+    (queueIndex) => {
+      const backend = new BalloonBackend({
+        // The sizes of requests are taken for page numbers.
+        memory: { discard: (gpa, length) => gpa + length <= 0x1000_0000, discardView() {} },
+        ask: { fd: -1, take: () => 1 },
+        onStats() {},
+      });
+      const device = balloonDevice({ name: "virtio-balloon0", sizeBytes: 0 });
+      const { faults, completed } = fuzz(device, backend, queueIndex, ring);
+      expect(faults).toBeGreaterThan(CHAINS / 100);
+      // Of an inflated array one page that is not RAM is enough for a fault.
+      expect(completed).toBeGreaterThan(CHAINS / (queueIndex === BALLOON_QUEUE.INFLATE ? 50 : 10));
     },
     3_600_000,
   );

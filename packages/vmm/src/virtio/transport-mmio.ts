@@ -17,6 +17,7 @@ import {
   type Transport,
   type TransportState,
   transportFields,
+  writeDeviceConfig,
   writeStatus,
 } from "./transport.js";
 
@@ -103,7 +104,11 @@ function write(
   value: number,
   port: DevicePort,
 ): void {
-  if (sizeBytes !== 4 || offset >= MMIO.CONFIG) return;
+  if (offset >= MMIO.CONFIG) {
+    writeDeviceConfig(fixed.device, state.config, offset - MMIO.CONFIG, sizeBytes, value);
+    return;
+  }
+  if (sizeBytes !== 4) return;
   switch (offset) {
     case MMIO.DEVICE_FEATURES_SEL:
       state.deviceFeaturesSel = value;

@@ -22,6 +22,7 @@ import {
   setQueueWord,
   type Transport,
   transportFields,
+  writeDeviceConfig,
   writeStatus,
 } from "./transport.js";
 
@@ -133,6 +134,9 @@ function writeBar(fixed: Fixed, state: PciState, offset: number, sizeBytes: numb
       if (queue < fixed.device.queueSizes.length) port.pci?.notify(queue);
       return;
     }
+    case BAR.DEVICE:
+      writeDeviceConfig(fixed.device, state.config, at, sizeBytes, value);
+      return;
     case BAR.MSIX_TABLE:
       if (sizeBytes === WORD_BYTES) writeTable(state, at / WORD_BYTES, value, port);
       return;

@@ -59,11 +59,11 @@ export interface Transport {
 }
 
 /** As after power-on. Waits until nobody is at the queues. */
-export function resetTransport({ config, queueSizes }: VirtioDevice, state: TransportState): void {
+export function resetTransport({ config, queueSizes, keptConfig = [0, 0] }: VirtioDevice, state: TransportState): void {
   const { shared } = state;
   // From here on the I/O Worker begins nothing new; what it is at, it ends first.
   Atomics.store(shared, SHARED.STATUS, 0);
-  Atomics.add(shared, SHARED.EPOCH, 1);
+  const isFirst = Atomics.add(shared, SHARED.EPOCH, 1) === 0;
   holdQueues(shared);
   state.queues.fill(0);
   queueSizes.forEach((size, index) => {
@@ -74,8 +74,10 @@ export function resetTransport({ config, queueSizes }: VirtioDevice, state: Tran
   state.driverFeaturesSel = 0;
   state.queueSel = 0;
   state.configGeneration = 0;
+  const kept = state.config.slice(...keptConfig);
   state.config.fill(0);
   state.config.set(config);
+  if (!isFirst) state.config.set(kept, keptConfig[0]);
   Atomics.store(shared, SHARED.INTERRUPT, 0);
   releaseQueues(shared);
 }
@@ -148,6 +150,18 @@ export function setQueueReady(
   // A driver that takes its queue away may use the memory at once.
   holdQueues(shared);
   releaseQueues(shared);
+}
+
+/** A driver's write to the configuration space: only what is the driver's changes. */
+export function writeDeviceConfig(
+  { driverConfig = [0, 0] }: VirtioDevice,
+  config: Uint8Array,
+  at: number,
+  sizeBytes: number,
+  value: number,
+): void {
+  const [from, to] = driverConfig;
+  for (let i = 0; i < sizeBytes; i++) if (at + i >= from && at + i < to) config[at + i] = value >>> (8 * i);
 }
 
 /** Bytes of the configuration space; zeros beyond its end. */

@@ -70,6 +70,10 @@ export const FIELDS: Readonly<Record<string, Field>> = {
   },
   share: { kind: "items", about: "folders that the guest mounts by 9P", form: shareForm },
   rng: { kind: "flag", about: "a device with random bytes from the host" },
+  balloon: {
+    kind: "quantity",
+    about: "memory that the guest gives back when asked; the size that it does from the start",
+  },
   firmware: { kind: "text", about: "start in firmware: rom, seabios, ovmf or a file", path: firmwarePath },
   "firmware-vars": { kind: "text", about: "where firmware keeps its variables", path: wholePath },
   "virtio-rings": { kind: "text", about: "queues of virtio devices", choices: ["split", "packed"] },
