@@ -1,6 +1,6 @@
 /** A machine's balloon as its owner has it: how much the guest is to give back, how much it has, and what it says of its memory. */
 import type { Device } from "../devices/device.js";
-import { type BalloonSize, balloonSize, setBalloonTarget } from "../virtio/devices/balloon/balloon.js";
+import { BALLOON_QUEUE, type BalloonSize, balloonSize, setBalloonTarget } from "../virtio/devices/balloon/balloon.js";
 import type { BalloonStats } from "../virtio/devices/balloon/balloon-stats.js";
 import { INTERRUPT, STATUS } from "../virtio/ids.js";
 import { type MmioState, noteInterrupt, SHARED } from "../virtio/transport-mmio.js";
@@ -53,6 +53,8 @@ export class Balloon {
       for (const giveUp of this.#onStats.splice(0)) giveUp();
     }, STATS_TIMEOUT_MS);
     this.#wires.ask?.signal();
+    // Linux sends its first statistics before it is DRIVER_OK, when devices do not look at queues yet.
+    this.#wires.kicks[BALLOON_QUEUE.STATS]!.signal();
     await answered;
     clearTimeout(timer);
     return { ...this.size, stats: this.#stats };

@@ -152,8 +152,11 @@ describe("statistics", () => {
     all.ask.signal();
     all.test.server.deliver();
     expect(queue.usedIdx).toBe(0);
+    // Whoever asked waits for what comes after this.
     offer({ ...all, queue }, 3000);
-    expect(all.stats.at(-1)).toEqual({ freeBytes: 3000 });
+    expect(queue.collect()).toHaveLength(1);
+    offer({ ...all, queue }, 4000);
+    expect(all.stats).toEqual([{ freeBytes: 1000 }, { freeBytes: 4000 }]);
     expect(all.test.faults).toEqual([]);
   });
 

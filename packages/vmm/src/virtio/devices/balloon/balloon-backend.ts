@@ -88,10 +88,14 @@ class StatsInput implements VirtioInput {
     if (chain !== undefined) {
       if (this.#kept !== undefined) throw new VirtqueueFault("two buffers of statistics at once");
       this.#kept = { queue, chain };
-      onStats(parseStats(takeBytes(chain.readable, Math.min(totalBytes(chain.readable), MOST_STATS_BYTES))!));
     }
     if (this.#kept === undefined) return "full";
-    if (ask.take() === 0) return "empty";
+    if (ask.take() === 0) {
+      if (chain !== undefined)
+        onStats(parseStats(takeBytes(chain.readable, Math.min(totalBytes(chain.readable), MOST_STATS_BYTES))!));
+      return "empty";
+    }
+    // Newer ones come at once.
     queue.complete(this.#kept.chain, 0);
     this.#kept = undefined;
     return "full";
