@@ -190,6 +190,13 @@ Napi::Value socket_receive(const Napi::CallbackInfo &info) {
   return Napi::Number::New(env, static_cast<double>(length));
 }
 
+// socketShutdownWrite(socket): no more is sent.
+void socket_shutdown_write(const Napi::CallbackInfo &info) {
+  Napi::Env env = info.Env();
+  const FdRef &socket = unwrap(env, info[0], Kind::Socket, "shutdown");
+  if (shutdown(socket->number, SHUT_WR) != 0) fail_errno(env, "shutdown");
+}
+
 // streamRead(handle, into) and streamWrite(handle, bytes): one frame of a tap, bytes of a socket or file. Bytes, or -EAGAIN.
 Napi::Value stream_read(const Napi::CallbackInfo &info) {
   Napi::Env env = info.Env();
@@ -272,6 +279,7 @@ void init_net(Napi::Env env, Napi::Object exports) {
   exports.Set("socketAccept", Napi::Function::New(env, socket_accept, "socketAccept"));
   exports.Set("socketSend", Napi::Function::New(env, socket_send, "socketSend"));
   exports.Set("socketReceive", Napi::Function::New(env, socket_receive, "socketReceive"));
+  exports.Set("socketShutdownWrite", Napi::Function::New(env, socket_shutdown_write, "socketShutdownWrite"));
   exports.Set("tapWriteAll", Napi::Function::New(env, tap_write_all, "tapWriteAll"));
   exports.Set("tapReadAll", Napi::Function::New(env, tap_read_all, "tapReadAll"));
   exports.Set("streamRead", Napi::Function::New(env, stream_read, "streamRead"));

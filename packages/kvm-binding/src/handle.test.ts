@@ -93,6 +93,7 @@ const args: Record<string, unknown[]> = {
   wait: [0],
   send: [new Uint8Array(1)],
   receive: [new Uint8Array(1)],
+  shutdownWrite: [],
   setPeriod: [1],
   pauseOutput: [true],
   setFilter: ["1"],

@@ -188,6 +188,7 @@ export interface Native {
   socketSend(socket: NativeHandle, bytes: ArrayBufferView, ...handles: NativeHandle[]): number;
   /** Descriptors that came along are pushed to `handles`. */
   socketReceive(socket: NativeHandle, into: ArrayBufferView, handles: NativeHandle[]): number;
+  socketShutdownWrite(socket: NativeHandle): void;
   tapWriteAll(tap: NativeHandle, frames: readonly ArrayBufferView[], count: number): number;
   tapReadAll(tap: NativeHandle, into: ArrayBufferView, lengths: Int32Array, mostBytes: number): number;
   streamRead(handle: NativeHandle, into: ArrayBufferView): number;

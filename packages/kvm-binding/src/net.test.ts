@@ -30,6 +30,19 @@ describe("unix sockets", () => {
     there.close();
   });
 
+  it("say that they send no more, and go on receiving", () => {
+    const [here, there] = UnixSocket.pair();
+    here.send(Uint8Array.of(7));
+    here.shutdownWrite();
+    const bytes = new Uint8Array(8);
+    expect([there.receive(bytes), there.receive(bytes)]).toEqual([1, 0]);
+    there.send(Uint8Array.of(1, 2));
+    expect(here.receive(bytes)).toBe(2);
+    expect(() => here.send(bytes)).toThrow(/EPIPE/);
+    here.close();
+    there.close();
+  });
+
   it("keep the bounds of packets when asked to", () => {
     const [here, there] = UnixSocket.pair({ packets: true });
     here.send(Uint8Array.of(1));

@@ -95,6 +95,11 @@ export class UnixSocket extends SharableHandle {
     for (const handle of received) handles.push(new ReceivedFd(handle, made));
     return length;
   }
+
+  /** shutdown(2), SHUT_WR: the peer reads what was sent, and then the end. @throws KvmError ENOTCONN */
+  shutdownWrite(): void {
+    native.socketShutdownWrite(this.native);
+  }
 }
 
 /** A listening unix socket. The file stays when it is closed: remove it. */

@@ -38,6 +38,7 @@ function machineOptions(command: Command): Command {
         "memory that the guest gives back when asked (vmm balloon), so much from the start",
       ).preset("0"),
     )
+    .option("--vsock <where>", "cid=N,uds=PATH: streams between programs of the guest and of the host")
     .option(
       "--firmware <which>",
       "start in firmware: rom, seabios, ovmf or FILE (default: the kernel is entered at once)",

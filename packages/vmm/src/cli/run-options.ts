@@ -32,6 +32,7 @@ export interface RunOptions {
   readonly share: readonly string[];
   readonly rng?: boolean;
   readonly balloon?: string;
+  readonly vsock?: string;
   readonly virtioRings: "split" | "packed";
   readonly bus: "mmio" | "pci";
   readonly firmware?: string;

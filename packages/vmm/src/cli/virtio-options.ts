@@ -12,10 +12,18 @@ export interface VirtioPlan {
 
 /** `onLog` takes one line, while the machine runs. Throws CliError, and then nothing is left running. */
 export async function planVirtio(
-  { name, disk, net, share, rng, balloon }: Pick<RunOptions, "name" | "disk" | "net" | "share" | "rng" | "balloon">,
+  {
+    name,
+    disk,
+    net,
+    share,
+    rng,
+    balloon,
+    vsock,
+  }: Pick<RunOptions, "name" | "disk" | "net" | "share" | "rng" | "balloon" | "vsock">,
   onLog: (message: string) => void,
 ): Promise<VirtioPlan> {
-  const count = disk.length + net.length + share.length + (rng ? 1 : 0) + (balloon ? 1 : 0);
+  const count = disk.length + net.length + share.length + (rng ? 1 : 0) + (balloon ? 1 : 0) + (vsock ? 1 : 0);
   if (count > MAXIMUM_VIRTIO_DEVICES) {
     throw new CliError(
       `--disk, --net, --share: ${count} devices, and a machine has room for ${MAXIMUM_VIRTIO_DEVICES}`,
@@ -24,9 +32,17 @@ export async function planVirtio(
   const disks = disk.length === 0 ? [] : (await import("./disk-option.js")).diskSpecs(disk);
   const shares = share.length === 0 ? [] : (await import("./share-option.js")).shareSpecs(share);
   const balloons = balloon === undefined ? [] : [(await import("./balloon-option.js")).balloonSpec(balloon)];
+  const vsocks = vsock === undefined ? [] : [(await import("./vsock-option.js")).vsockSpec(vsock)];
   const nets = net.length === 0 ? undefined : await (await import("./net-option.js")).planNets(net, name ?? "", onLog);
   return {
-    specs: [...disks, ...shares, ...(nets?.specs ?? []), ...(rng ? [{ kind: "entropy" as const }] : []), ...balloons],
+    specs: [
+      ...disks,
+      ...shares,
+      ...(nets?.specs ?? []),
+      ...(rng ? [{ kind: "entropy" as const }] : []),
+      ...balloons,
+      ...vsocks,
+    ],
     close: () => nets?.close(),
   };
 }

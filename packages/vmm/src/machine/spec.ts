@@ -88,7 +88,16 @@ export interface BalloonSpec {
   readonly sizeBytes: number;
 }
 
-export type VirtioSpec = DiskSpec | EntropySpec | NetSpec | ShareSpec | BalloonSpec;
+/** Streams between programs of the guest and of the host. */
+export interface VsockSpec {
+  readonly kind: "vsock";
+  /** The guest's address. */
+  readonly cid: number;
+  /** Absolute, of the unix socket by which the host's programs reach the guest's. */
+  readonly path: string;
+}
+
+export type VirtioSpec = DiskSpec | EntropySpec | NetSpec | ShareSpec | BalloonSpec | VsockSpec;
 
 const KIB = 1024;
 const MIB = 1024 * KIB;

@@ -14,6 +14,7 @@ import { NetBackend } from "../virtio/devices/net/net-backend.js";
 import { StreamLink } from "../virtio/devices/net/stream-link.js";
 import { TapLink } from "../virtio/devices/net/tap-link.js";
 import { ShareBackend } from "../virtio/devices/share/share-backend.js";
+import { VsockBackend } from "../virtio/devices/vsock/vsock-backend.js";
 import { RateLimit, type RateLimitSpec } from "../virtio/rate-limit.js";
 import type { GuestRam } from "./guest-ram.js";
 import type { DiskSpec, NetSpec, VirtioSpec } from "./spec.js";
@@ -46,6 +47,8 @@ export function openBackend(spec: VirtioSpec, { log, ram, ask, onStats }: Backen
       return new ShareBackend(new NinePServer({ root: spec.path, readonly: spec.readonly }));
     case "balloon":
       return new BalloonBackend({ memory: ram, ask: ask!, onStats });
+    case "vsock":
+      return new VsockBackend(spec);
     case "net":
       return new NetBackend(openLink(spec.link, log), () => log("the link is down"), {
         send: limitOf(spec.limit),

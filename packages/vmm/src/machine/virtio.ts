@@ -6,6 +6,7 @@ import { blockDevice } from "../virtio/devices/block/block.js";
 import { entropyDevice } from "../virtio/devices/entropy/entropy.js";
 import { netDevice } from "../virtio/devices/net/net.js";
 import { shareDevice } from "../virtio/devices/share/share.js";
+import { vsockDevice } from "../virtio/devices/vsock/vsock.js";
 import { FEATURE } from "../virtio/ids.js";
 import { BAR_BYTES, vectorCount } from "../virtio/pci/layout.js";
 import { MMIO, MMIO_SIZE_BYTES } from "../virtio/transport-mmio.js";
@@ -40,6 +41,7 @@ const SHORT_NAME: Record<VirtioSpec["kind"], string> = {
   net: "net",
   share: "9p",
   balloon: "balloon",
+  vsock: "vsock",
 };
 
 export function placeVirtio({
@@ -82,6 +84,8 @@ function deviceOf(spec: VirtioSpec, name: string): VirtioDevice {
       return shareDevice({ ...spec, name });
     case "balloon":
       return balloonDevice({ ...spec, name });
+    case "vsock":
+      return vsockDevice({ ...spec, name });
     case "net":
       return netDevice({ ...spec, name, offloads: spec.link.type === "tap" });
   }

@@ -46,6 +46,8 @@ export interface VirtioBackend {
   ): void;
   /** For devices that have something to say unasked. */
   readonly input?: VirtioInput;
+  /** Queues in which the device has nothing to say: it leaves the driver's buffers where they are. */
+  readonly silentQueues?: readonly number[];
   /** Chains are handled only while it lets them; handle() charges it. */
   readonly limit?: RateLimit | undefined;
   close(): void;

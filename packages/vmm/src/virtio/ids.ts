@@ -19,7 +19,15 @@ export const FEATURE = {
 } as const;
 
 /** Device IDs (section 5). */
-export const DEVICE_ID = { NETWORK: 1, BLOCK: 2, CONSOLE: 3, ENTROPY: 4, BALLOON: 5, TRANSPORT_9P: 9 } as const;
+export const DEVICE_ID = {
+  NETWORK: 1,
+  BLOCK: 2,
+  CONSOLE: 3,
+  ENTROPY: 4,
+  BALLOON: 5,
+  TRANSPORT_9P: 9,
+  SOCKET: 19,
+} as const;
 
 /** Why a device interrupts: the bits of its interrupt status (sections 4.1.4.5 and 4.2.2). */
 export const INTERRUPT = { USED_BUFFER: 1, CONFIGURATION_CHANGE: 2 } as const;

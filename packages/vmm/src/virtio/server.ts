@@ -143,7 +143,8 @@ export class DeviceServer {
 
   /** The queue if the driver has it in use. */
   #ready(index: number): Virtqueue | undefined {
-    const { state } = this.#options;
+    const { state, backend } = this.#options;
+    if (backend.silentQueues?.includes(index)) return undefined;
     const status = Atomics.load(state.shared, SHARED.STATUS);
     if ((status & STATUS.DRIVER_OK) === 0 || (status & STATUS.DEVICE_NEEDS_RESET) !== 0) return undefined;
     if (this.#epoch !== this.#currentEpoch()) {

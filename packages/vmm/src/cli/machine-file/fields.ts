@@ -33,6 +33,11 @@ const firmwarePath = (text: string): PathIn | undefined =>
 const sinkPath = (text: string): PathIn | undefined =>
   text.startsWith(SINK) ? { before: SINK, path: text.slice(SINK.length) } : undefined;
 
+const vsockPath = (text: string): PathIn | undefined => {
+  const [, before, path] = /^(cid=[^,]*,uds=)(.+)$/s.exec(text) ?? [];
+  return path === undefined ? undefined : { before: before!, path };
+};
+
 export const FIELDS: Readonly<Record<string, Field>> = {
   name: { kind: "text", about: "name to find it by" },
   kernel: { kind: "text", about: "Linux bzImage or vmlinux, multiboot or PVH image", path: wholePath },
@@ -73,6 +78,11 @@ export const FIELDS: Readonly<Record<string, Field>> = {
   balloon: {
     kind: "quantity",
     about: "memory that the guest gives back when asked; the size that it does from the start",
+  },
+  vsock: {
+    kind: "text",
+    about: "cid=N,uds=PATH: streams between programs of the guest and of the host",
+    path: vsockPath,
   },
   firmware: { kind: "text", about: "start in firmware: rom, seabios, ovmf or a file", path: firmwarePath },
   "firmware-vars": { kind: "text", about: "where firmware keeps its variables", path: wholePath },
