@@ -1,5 +1,5 @@
 /** The commands beside `run`: ps, stop, attach, inspect, doctor, and help. */
-import { existsSync, writeFileSync } from "node:fs";
+import { existsSync, statSync, writeFileSync } from "node:fs";
 import { HANG_MS, hasKvm, NEEDS_KVM, Scratch, VMM } from "tools-testing";
 import { afterAll, describe, expect, it, vi } from "vitest";
 import type { DeviceDump, MachineStatus } from "../control/actions.js";
@@ -224,6 +224,17 @@ describe.skipIf(!hasKvm)(`vmm balloon${NEEDS_KVM}`, { concurrent: true }, () => 
       stderr: "vmm: without-balloon: this machine has no balloon; vmm run --balloon gives it one\n",
     });
     await scratch.run(["stop", "without-balloon"]);
+  });
+});
+
+describe.skipIf(!hasKvm)(`vmm run --vsock${NEEDS_KVM}`, { concurrent: true }, () => {
+  it("has its socket while the machine runs, for this user alone", async () => {
+    const path = scratch.path("guest.sock");
+    const machine = await scratch.machine("with-vsock", ["--vsock", `cid=3,uds=${path}`]);
+    await vi.waitFor(() => expect(statSync(path).mode & 0o777).toBe(0o600), { timeout: HANG_MS });
+    await scratch.run(["stop", "with-vsock"]);
+    expect((await machine.ended).status).toBe(0);
+    expect(existsSync(path)).toBe(false);
   });
 });
 

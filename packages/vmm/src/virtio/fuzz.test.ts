@@ -5,6 +5,9 @@
  *   npm run fuzz                      ten million chains a device
  *   FUZZ_CHAINS=N FUZZ_SEED=S         so many, from that seed
  */
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import type { VirtioBackend, VirtioDevice } from "./device.js";
 import { BALLOON_QUEUE, balloonDevice } from "./devices/balloon/balloon.js";
@@ -15,6 +18,8 @@ import { entropyDevice } from "./devices/entropy/entropy.js";
 import { EntropyBackend } from "./devices/entropy/entropy-backend.js";
 import { netDevice } from "./devices/net/net.js";
 import { NetBackend } from "./devices/net/net-backend.js";
+import { VSOCK_QUEUE, vsockDevice } from "./devices/vsock/vsock.js";
+import { VsockBackend } from "./devices/vsock/vsock-backend.js";
 import { FEATURE, STATUS } from "./ids.js";
 import {
   MemoryDisk,
@@ -206,6 +211,21 @@ describe.each<Ring>(["split", "packed"])(`${CHAINS} mutated chains in a %s ring 
     },
     3_600_000,
   );
+
+  it("harm nothing around a socket device", () => {
+    const folder = mkdtempSync(join(tmpdir(), "vsock-fuzz-"));
+    // A guest whose address is what the mutated packets have at that place.
+    const backend = new VsockBackend({ cid: 0, path: join(folder, "sock") });
+    try {
+      const { faults, completed } = fuzz(vsockDevice({ name: "virtio-vsock0", cid: 3 }), backend, VSOCK_QUEUE.TX, ring);
+      expect(faults).toBeGreaterThan(CHAINS / 100);
+      expect(completed).toBeGreaterThan(CHAINS / 50);
+      expect(backend.connections).toBe(0);
+    } finally {
+      backend.close();
+      rmSync(folder, { recursive: true });
+    }
+  }, 3_600_000);
 
   it("harm nothing around an entropy device", () => {
     const { faults, completed } = fuzz(entropyDevice("virtio-rng0"), new EntropyBackend(), 0, ring);
