@@ -3,8 +3,9 @@ import type { Device } from "../devices/device.js";
 import { BALLOON_QUEUE, type BalloonSize, balloonSize, setBalloonTarget } from "../virtio/devices/balloon/balloon.js";
 import type { BalloonStats } from "../virtio/devices/balloon/balloon-stats.js";
 import { INTERRUPT, STATUS } from "../virtio/ids.js";
-import { type MmioState, noteInterrupt, SHARED } from "../virtio/transport-mmio.js";
+import { noteInterrupt, SHARED, type TransportState } from "../virtio/transport.js";
 import type { VirtioWires } from "./virtio.js";
+import { interruptBy } from "./virtio-interrupt.js";
 
 /** A driver answers within microseconds; a guest without one never does. */
 const STATS_TIMEOUT_MS = 500;
@@ -36,7 +37,7 @@ export class Balloon {
       state.configGeneration++;
       if ((Atomics.load(state.shared, SHARED.STATUS) & STATUS.DRIVER_OK) === 0) return;
       noteInterrupt(state, INTERRUPT.CONFIGURATION_CHANGE);
-      this.#wires.interrupt.signal();
+      interruptBy(state, this.#wires.interrupts, this.#wires.line?.raise)();
     });
   }
 
@@ -60,10 +61,10 @@ export class Balloon {
     return { ...this.size, stats: this.#stats };
   }
 
-  #locked<T>(act: (state: MmioState) => T): T {
+  #locked<T>(act: (state: TransportState) => T): T {
     this.#device.lock();
     try {
-      return act(this.#device.state as unknown as MmioState);
+      return act(this.#device.state as unknown as TransportState);
     } finally {
       this.#device.unlock();
     }

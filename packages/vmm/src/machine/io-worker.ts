@@ -5,7 +5,7 @@
 import { parentPort } from "node:worker_threads";
 import { EventFd, monotonicNs } from "@tools-kvm/kvm-binding";
 import type { BalloonStats } from "../virtio/devices/balloon/balloon-stats.js";
-import { interruptDriver, isEnabled } from "../virtio/pci/msix.js";
+import { isEnabled } from "../virtio/pci/msix.js";
 import { DeviceServer } from "../virtio/server.js";
 import { SHARED, type TransportState } from "../virtio/transport.js";
 import type { PciState } from "../virtio/transport-pci.js";
@@ -15,6 +15,7 @@ import { IoLoop } from "./io-loop.js";
 import type { MachineSpec } from "./spec.js";
 import { placeVirtio } from "./virtio.js";
 import { openBackend } from "./virtio-backend.js";
+import { interruptBy } from "./virtio-interrupt.js";
 
 /** From the main thread, once. */
 export interface ServeMessage {
@@ -86,19 +87,6 @@ function lineOf(registers: TransportState, { raise, lowered }: { readonly raise:
       if (hasReason && !isEnabled(registers as PciState)) raise.signal();
     },
   };
-}
-
-/** On PCI, what the driver has set up says which vector it is. */
-function interruptBy(
-  registers: TransportState,
-  interrupts: readonly EventFd[],
-  line: EventFd | undefined,
-): (queue?: number) => void {
-  if (line === undefined) return () => interrupts[0]!.signal();
-  const pci = registers as PciState;
-  const ways = { vector: (index: number) => interrupts[index]!.signal(), line: () => line.signal() };
-  const configuration = pci.vectorOf.length - 1;
-  return (queue = configuration) => interruptDriver(pci, queue, ways);
 }
 
 /** The device's registers; nothing else of the machine is of this thread's concern. */
