@@ -113,12 +113,12 @@ export const SUITE: readonly SuiteEntry[] = [
     needsFiles: ["tools/lab/suite/ovmf.mjs", "packages/vmm/dist/cli.js"],
   },
   {
-    name: "Linux has more virtio devices: its balloon gives memory back to the host and takes it again",
+    name: "Linux has more virtio devices: a balloon that gives memory back to the host, and vsock both ways",
     command: ["node", "tools/lab/suite/linux-more-devices.mjs"],
     timeoutMs: 5 * MINUTE_MS,
     cpus: 1,
     needsFiles: ["tools/lab/suite/linux-more-devices.mjs", "packages/vmm/dist/io-worker.js"],
-    needsPrograms: ["busybox"],
+    needsPrograms: ["busybox", "gcc"],
   },
   {
     name: "Linux is on the network, over a tap and over passt with a forwarded port",

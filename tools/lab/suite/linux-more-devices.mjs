@@ -1,9 +1,12 @@
 /**
- * Debian's Linux with a balloon: it gives memory back to the host when asked, says what it has left, and has it all again.
+ * Debian's Linux with a balloon: it gives memory back to the host when asked, says what it has left, and has it all again. Over
+ * vsock each side reaches the other, and 4 MiB go each way.
  * Exit status: 0 when all is as it should be.
  */
-import { spawnSync } from "node:child_process";
-import { mkdtempSync, readdirSync, readlinkSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { execFileSync, spawnSync } from "node:child_process";
+import { createHash, randomBytes } from "node:crypto";
+import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -30,7 +33,102 @@ echo "fact freed yes"
 read line
 dd if=/dev/zero of=/filled/all bs=1M count=${FILLED_MIB} 2>/dev/null
 echo "fact filled-again $(stat -c %s /filled/all)"
+rm /filled/all
+read line
+vsock listen 1234 &
+echo "fact from-host $(vsock connect 4321 | md5sum | cut -d' ' -f1)"
+wait
+echo "fact refused $(vsock connect 4322 2>&1)"
 `;
+
+/** `listen PORT` echoes one stream until its end; `connect PORT` copies what the host sends to standard output. */
+const VSOCK_SOURCE = `
+#include <linux/vm_sockets.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static void copy(int from, int to) {
+  static char bytes[65536];
+  ssize_t got;
+  while ((got = read(from, bytes, sizeof bytes)) > 0)
+    for (ssize_t done = 0, put; done < got; done += put)
+      if ((put = write(to, bytes + done, got - done)) <= 0) exit(1);
+}
+
+int main(int count, char **words) {
+  struct sockaddr_vm address = {.svm_family = AF_VSOCK, .svm_port = atoi(words[2])};
+  int made = socket(AF_VSOCK, SOCK_STREAM, 0), stream = made;
+  if (!strcmp(words[1], "listen")) {
+    address.svm_cid = VMADDR_CID_ANY;
+    if (bind(made, (void *)&address, sizeof address) || listen(made, 1)) return perror("listen"), 1;
+    stream = accept(made, 0, 0);
+    copy(stream, stream);
+  } else {
+    address.svm_cid = VMADDR_CID_HOST;
+    if (connect(made, (void *)&address, sizeof address)) return perror("connect"), 1;
+    copy(stream, 1);
+  }
+  return close(stream);
+}
+`;
+const STREAM_BYTES = 4 * MIB;
+
+function buildVsock(folder) {
+  const [source, program] = [join(folder, "vsock.c"), join(folder, "vsock")];
+  writeFileSync(source, VSOCK_SOURCE);
+  execFileSync("gcc", ["-O1", "-static", "-o", program, source]);
+  return readFileSync(program);
+}
+
+const md5 = (bytes) => createHash("md5").update(bytes).digest("hex");
+
+/** Serves the guest's connection to port 4321, once. */
+function serveGuest(path, bytes) {
+  const server = createServer((socket) => socket.end(bytes, () => server.close()));
+  server.listen(`${path}_4321`);
+}
+
+/** What the guest's port 1234 echoes. The guest may not listen yet: then it is tried again. */
+async function echoed(path, bytes) {
+  for (let end = Date.now() + SETTLE_MS; Date.now() < end; await sleep(200)) {
+    const socket = connect({ path, allowHalfOpen: true });
+    const pieces = [];
+    let sent = false;
+    socket.on("error", () => {});
+    socket.on("data", (piece) => {
+      pieces.push(piece);
+      if (sent || !piece.includes(10)) return;
+      sent = true;
+      socket.end(bytes);
+    });
+    socket.write("CONNECT 1234\n");
+    await new Promise((resolve) => socket.once("close", resolve).once("end", resolve));
+    socket.destroy();
+    const all = Buffer.concat(pieces);
+    if (sent) return { line: all.subarray(0, all.indexOf(10)).toString(), echo: all.subarray(all.indexOf(10) + 1) };
+  }
+  throw new Error("the guest does not listen");
+}
+
+async function vsockTest(guest, path) {
+  const [down, up] = [randomBytes(STREAM_BYTES), randomBytes(STREAM_BYTES)];
+  serveGuest(path, down);
+  guest.child.stdin.write("\n");
+  const { line, echo } = await echoed(path, up);
+  await guest.done;
+  const faults = [];
+  if (!/^OK \d+$/.test(line)) faults.push(`the host is answered ${line}`);
+  if (md5(echo) !== md5(up)) faults.push(`the guest echoes ${echo.length} bytes of ${up.length}`);
+  const fromHost = /fact from-host (\S+)/.exec(guest.out.text)?.[1];
+  if (fromHost !== md5(down)) faults.push(`the guest has read ${fromHost}`);
+  const refused = /fact refused (.*?)\r?\n/.exec(guest.out.text)?.[1];
+  if (!/reset|refused/i.test(refused)) faults.push(`a port of nobody's gives ${refused}`);
+  console.log("vsock", JSON.stringify({ line, echo: echo.length, fromHost, refused }));
+  return faults;
+}
 
 const vmm = (...args) => {
   const { stdout, stderr, status } = spawnSync("node", [VMM, ...args], { encoding: "utf8" });
@@ -103,16 +201,22 @@ async function balloonTest(guest) {
 const folder = mkdtempSync(join(tmpdir(), "linux-more-devices-"));
 try {
   const { path: kernel, modulesDirectory } = chooseKernel({});
+  const path = join(folder, "guest.sock");
   const initramfs = join(folder, "initramfs");
   writeFileSync(
     initramfs,
-    buildInitramfs({ script: SCRIPT, modules: ["virtio_mmio", "virtio_balloon"], modulesDirectory }),
+    buildInitramfs({
+      script: SCRIPT,
+      modules: ["virtio_mmio", "virtio_balloon", "vmw_vsock_virtio_transport"],
+      modulesDirectory,
+      files: { "bin/vsock": buildVsock(folder) },
+    }),
   );
   const guest = start("node", [
     ...[VMM, "run", "--name", NAME, "--kernel", kernel, "--initrd", initramfs, "--append", "console=ttyS0 loglevel=4"],
-    ...["--memory", `${MEMORY_MIB}M`, "--balloon"],
+    ...["--memory", `${MEMORY_MIB}M`, "--balloon", "--vsock", `cid=3,uds=${path}`],
   ]);
-  const faults = await balloonTest(guest);
+  const faults = [...(await balloonTest(guest)), ...(await vsockTest(guest, path))];
   const status = await guest.done;
   if (status !== 0) faults.push(`status ${status}: ${guest.out.errors}`);
   if (/broke the rules/.test(guest.out.errors)) faults.push(guest.out.errors);
