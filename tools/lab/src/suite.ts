@@ -10,6 +10,8 @@ import { findProgram } from "./programs.js";
 
 const CHECKOUT = fileURLToPath(new URL("../../../", import.meta.url));
 const EXIT_SKIPPED = 77;
+/** Most entries have one CPU, and a host that runs tests has two or more. */
+const LABS_AT_ONCE = 2;
 
 export interface Counts {
   passed: number;
@@ -45,18 +47,21 @@ export async function runSuite(
   const chosen = chooseEntries(names, entries);
   const counts: Counts = { passed: 0, failed: 0, skipped: 0 };
   let interrupted = false;
-  for (const entry of chosen) {
-    if (interrupted) break;
-    const reason = whyNot(entry);
-    if (reason !== undefined) {
-      counts.skipped++;
-      reporter.line(skippedLine({ test: entry.name, reason }));
-      continue;
+  const waiting = [...chosen];
+  const runNext = async (): Promise<void> => {
+    for (let entry = waiting.shift(); entry !== undefined && !interrupted; entry = waiting.shift()) {
+      const reason = whyNot(entry);
+      if (reason !== undefined) {
+        counts.skipped++;
+        reporter.line(skippedLine({ test: entry.name, reason }));
+        continue;
+      }
+      const outcome = await judge(entry, options, reporter, run);
+      add(counts, outcome.counts);
+      interrupted ||= outcome.interrupted;
     }
-    const outcome = await judge(entry, options, reporter, run);
-    add(counts, outcome.counts);
-    interrupted = outcome.interrupted;
-  }
+  };
+  await Promise.all(Array.from({ length: LABS_AT_ONCE }, runNext));
   reporter.line(countsLine(counts));
   return { counts, interrupted };
 }
