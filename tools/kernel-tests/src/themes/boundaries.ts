@@ -1,6 +1,8 @@
 /** What no sane caller does: garbage pointers, wrong sizes, handles of another process, and several threads at once. */
 import * as b from "@tools-kvm/kvm-binding";
-import { check, constant, equal } from "../expect.js";
+import { check, constant, equal, needs, refuses, skip, takes } from "../expect.js";
+import { asm16 } from "../guest/code.js";
+import { DATA, machine } from "../guest/machine.js";
 import { rawIoctl } from "../raw-ioctl.js";
 import { themeOf } from "../registry.js";
 
@@ -141,3 +143,29 @@ it("concurrent-lines", "interrupt lines and routes may be changed by several thr
 it("beside-run", "a vCPU's ioctl from another thread waits until KVM_RUN has returned", () =>
   equal(rawIoctl("ioctl-beside-run"), "waited", "the other thread"),
 );
+
+const readData = asm16`
+  mov al, ds:[${DATA}]
+  out 0x10, al
+  hlt`;
+
+it("another-vms-memory", "two VMs have different memory at the same guest address", () => {
+  using one = machine(readData);
+  using two = machine(readData);
+  one.memory.bytes[DATA] = 0x11;
+  two.memory.bytes[DATA] = 0x22;
+  equal([one.expectOut(0x10), two.expectOut(0x10)], [0x11, 0x22], "what each reads");
+});
+
+it("another-vms-guest-memfd", "memory that was made for one VM is EINVAL as another's", () => {
+  using kvm = b.Kvm.open();
+  using one = kvm.createVm();
+  using two = kvm.createVm();
+  needs("KVM_CAP_GUEST_MEMFD", one);
+  const sizeBytes = 0x10000;
+  using memory = b.GuestMemory.create({ sizeBytes });
+  using guestMemfd = one.createGuestMemfd({ sizeBytes });
+  const plug = (vm: b.Vm) => vm.setUserMemoryRegion({ slot: 0, guestPhysAddr: 0, memory, guestMemfd });
+  if (!takes(() => plug(one))) skip("VMs of this type have no private memory");
+  refuses("EINVAL", () => plug(two));
+});
