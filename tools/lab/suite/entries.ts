@@ -90,7 +90,7 @@ export const SUITE: readonly SuiteEntry[] = [
     needsPrograms: ["busybox", "mkfs.ext4"],
   },
   {
-    name: "Debian's cloud kernel boots to a shell on an ext4 disk, raw and qcow2, with one CPU and two",
+    name: "Debian's cloud kernel boots to a shell on an ext4 disk, raw with one CPU and qcow2 on PCI with two",
     command: ["node", "tools/lab/suite/linux-cloud.mjs"],
     timeoutMs: 5 * MINUTE_MS,
     cpus: 1,

@@ -1,5 +1,5 @@
 /**
- * Debian's cloud kernel, which leaves much out that the generic one has, on an ext4 disk, raw with one CPU and qcow2 with two: it
+ * Debian's cloud kernel, which leaves much out that the generic one has, on an ext4 disk, raw with one CPU and qcow2 on PCI with two: it
  * boots to a shell, reads back what it has written, and fsck finds nothing to say.
  * Exit status: 0 when all is as it should be, 77 when there is no such kernel.
  */
@@ -11,7 +11,7 @@ import { hostKernelVersions } from "../dist/index.js";
 import { endAll, until } from "./programs.mjs";
 import { boot, compare, fsck, makeRoot, onDisk, WRITE_AND_READ, writeInitramfs } from "./root-disk.mjs";
 
-const MODULES = ["virtio_mmio", "virtio_blk", "ext4"];
+const MODULES = ["virtio_mmio", "virtio_pci", "virtio_blk", "ext4"];
 const MEBIBYTES = 32;
 const PROMPT = "~ # ";
 
@@ -32,9 +32,9 @@ try {
   const qcow2 = join(folder, "disk.qcow2");
   execFileSync("qemu-img", ["convert", "-f", "raw", "-O", "qcow2", raw, qcow2]);
   const faults = [
-    ...(await toShell("raw", { kernel, initramfs, image: raw, cpus: "1" })),
+    ...(await toShell("raw", { kernel, initramfs, image: raw, cpus: "1", bus: "mmio" })),
     ...fsck("raw", raw),
-    ...(await toShell("qcow2", { kernel, initramfs, image: qcow2, cpus: "2" })),
+    ...(await toShell("qcow2", { kernel, initramfs, image: qcow2, cpus: "2", bus: "pci" })),
   ];
   const back = join(folder, "back.raw");
   execFileSync("qemu-img", ["convert", "-f", "qcow2", "-O", "raw", qcow2, back]);
@@ -47,8 +47,8 @@ try {
 }
 
 /** Boots, waits for the shell, types a command into it, and leaves. */
-async function toShell(name, { kernel, initramfs, image, cpus }) {
-  const guest = boot(name, kernel, initramfs, image, "--cpus", cpus);
+async function toShell(name, { kernel, initramfs, image, cpus, bus }) {
+  const guest = boot(name, kernel, initramfs, image, "--cpus", cpus, "--bus", bus);
   await until("a shell's prompt", guest, () => guest.out.text.includes(PROMPT));
   guest.child.stdin.write('echo "fact release $(uname -r)"; exit\n');
   const status = await guest.done;
