@@ -1,12 +1,30 @@
 /** The build's last step: assembles all guest code in one go, and compiles the raw ioctl helper. */
 import { execFileSync } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import "../themes/index.js";
 import { RAW_IOCTL } from "../raw-ioctl.js";
 import { allSnippets, CODE, CODE_FILE, INDEX_FILE, SNIPPET_BYTES } from "./code.js";
+
+const GUESTS = fileURLToPath(new URL("../native/guests/", import.meta.url));
+/** For CODE, without a library or anything that the guest has not set up. The first function is the entry. */
+const FREESTANDING = [
+  ...["-std=gnu11", "-O2", "-m64", "-ffreestanding", "-nostdlib", "-static", "-fno-pic", "-no-pie", "-mno-red-zone"],
+  ...["-mgeneral-regs-only", "-fcf-protection=none", "-fno-stack-protector", "-fno-asynchronous-unwind-tables"],
+  ...["-Wall", "-Wextra", "-Werror", "-Wl,--build-id=none", `-Wl,-Ttext=${CODE}`],
+];
+
+/** Guests in C, as NAME.bin, for snippets to include. */
+function compileAll(folder: string): void {
+  const run = (program: string, ...words: string[]) => execFileSync(program, words, { cwd: folder, stdio: "inherit" });
+  for (const file of readdirSync(GUESTS)) {
+    const name = basename(file, ".c");
+    run(process.env.CC ?? "cc", ...FREESTANDING, "-o", `${name}.elf`, join(GUESTS, file));
+    run("objcopy", "-O", "binary", "--only-section=.text*", "--only-section=.rodata*", `${name}.elf`, `${name}.bin`);
+  }
+}
 
 function assembleAll(folder: string): void {
   const snippets = allSnippets();
@@ -27,6 +45,7 @@ function assembleAll(folder: string): void {
 
 const folder = mkdtempSync(join(tmpdir(), "kernel-tests-"));
 try {
+  compileAll(folder);
   assembleAll(folder);
 } finally {
   rmSync(folder, { recursive: true, force: true });

@@ -3,7 +3,7 @@
 import * as b from "@tools-kvm/kvm-binding";
 import { dirtyBitmapBytes, GuestMemory, type Vm } from "@tools-kvm/kvm-binding";
 import { check, equal, needs, refuses } from "../expect.js";
-import { asm32 } from "../guest/code.js";
+import { asm32, asm64 } from "../guest/code.js";
 import { type Machine, machine } from "../guest/machine.js";
 import { themeOf } from "../registry.js";
 
@@ -35,6 +35,12 @@ interface Logged extends Disposable {
   dirty(): number[];
   setLogging(on: boolean): void;
 }
+
+/** native/guests/random-writer.c, which has these two numbers as well. */
+const randomWriter = asm64`
+  .incbin "random-writer.bin"`;
+const WRITES = 24;
+const ROUNDS = 20;
 
 function logged(code: typeof writer, prepare: (vm: Vm) => void = () => {}): Logged {
   const m = machine(code, { prepare });
@@ -412,3 +418,26 @@ it(
     equal(bits(m.vm.getDirtyLog(1, new Uint8Array(16))), [3, 70], "pages");
   },
 );
+
+it("random-pages", "round after round the log has every page that a program in C has written, and no other", () => {
+  using l = logged(randomWriter);
+  const words = new Uint32Array(l.memory.bytes.buffer, l.memory.bytes.byteOffset, (LOGGED_PAGES * PAGE) / 4);
+  let state = 1;
+  for (let round = 0; round < ROUNDS; round++) {
+    equal(l.m.expectOut(0x10), round, "the round");
+    const written = new Set<number>();
+    let last = 0;
+    for (let i = 0; i < WRITES; i++) {
+      state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+      const page = (state >>> 16) % LOGGED_PAGES;
+      written.add(page);
+      last = page * PAGE + ((state >>> 4) & 0xffc);
+    }
+    equal(
+      l.dirty(),
+      [...written].sort((a, b) => a - b),
+      `pages of round ${round}`,
+    );
+    equal(words[last / 4], state, "the last word");
+  }
+});
