@@ -65,6 +65,27 @@ Examples:
     });
 
   perfKvm
+    .command("diff")
+    .description("what has changed from one recording to another, kind of exit by kind of exit")
+    .argument("<before>", "a recording; - is standard input")
+    .argument("<after>", "another")
+    .option("--by <what>", "a row for each reason, detail or vcpu", "detail")
+    .option("--json", "one JSON object")
+    .option("--csv", "comma-separated values")
+    .addHelpText(
+      "after",
+      `
+The largest change of the time that the guest was kept away comes first. AWAY/s is that change: time away in each second.
+
+Examples:
+  perf-kvm diff before.data after.data
+  perf-kvm diff --by reason before.data after.data --json | jq '.rows[0]'`,
+    )
+    .action(async (before, after, options) => {
+      process.exitCode = await (await import("./diff.js")).diff(before, after, options);
+    });
+
+  perfKvm
     .command("report")
     .description("table of the exits in a recording of perf or of perf-kvm record")
     .option("-i, --input <file>", "the recording; - is standard input", "perf.data")

@@ -1,4 +1,4 @@
-/** `perf-kvm record`, `report` and `script` as commands: real machines, real files, one clear line for what is wrong. */
+/** `perf-kvm record`, `report`, `diff` and `script` as commands: real machines, real files, one clear line for what is wrong. */
 import { mkdirSync, openSync, readFileSync } from "node:fs";
 import { hasKvm, NEEDS_KVM, PERF_KVM, Scratch } from "tools-testing";
 import { afterAll, describe, expect, it, vi } from "vitest";
@@ -19,6 +19,33 @@ for (let i = 0; i < 300; i++) {
   happenings.push({ event: "kvm_exit", ns: 1e9 + i * 10_000 + 500, tid, cpu: 1, values });
 }
 write(exits, happenings);
+
+describe("perf-kvm diff", () => {
+  const fewer = scratch.path("fewer.data");
+  write(fewer, happenings.slice(0, 300));
+
+  it("prints both sides of each kind of exit", async () => {
+    const { status, stdout, stderr } = await scratch.run(["diff", exits, fewer, "--by", "reason"]);
+    expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
+    expect(stdout).toMatch(/^IOIO +- +198 +98 /m);
+    const csv = (await scratch.run(["diff", exits, fewer, "--csv"])).stdout.split("\r\n");
+    expect(csv[0]).toMatch(/^vcpu,reason,detail,countBefore,countAfter,/);
+    const json = JSON.parse((await scratch.run(["diff", fewer, exits, "--json"])).stdout);
+    expect(json.rows).toHaveLength(2);
+  });
+
+  it.each([
+    [["diff", exits], 2, "missing required argument 'after'"],
+    [["diff", exits, exits, "--by", "cpu"], 2, "--by cpu: one of reason, detail, vcpu"],
+    [["diff", "-", "-"], 2, "-: standard input is one recording, not two"],
+    [["diff", exits, scratch.path("none")], 1, "there is no such file"],
+  ])("says in one line what is wrong: %j", async (args, status, why) => {
+    const found = await scratch.run(args);
+    expect(found.status).toBe(status);
+    expect(found.stderr).toContain(why);
+    expect(found.stderr.trimEnd()).not.toContain("\n");
+  });
+});
 
 describe("perf-kvm report", () => {
   it("prints a table", async () => {

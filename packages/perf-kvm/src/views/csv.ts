@@ -18,11 +18,16 @@ const COLUMNS = [
 ] as const satisfies readonly (keyof ExitRow)[];
 
 export function csvReport({ rows }: Report): string {
-  const lines = sorted(rows).map((row) => COLUMNS.map((name) => field(row[name])).join(","));
-  return `${[COLUMNS.join(","), ...lines].join("\r\n")}\r\n`;
+  return csvLines([COLUMNS, ...sorted(rows).map((row) => COLUMNS.map((name) => row[name]))]);
 }
 
-function field(value: string | number | null | undefined): string {
+type Value = string | number | null | undefined;
+
+export function csvLines(lines: readonly (readonly Value[])[]): string {
+  return `${lines.map((line) => line.map(field).join(",")).join("\r\n")}\r\n`;
+}
+
+function field(value: Value): string {
   if (value === null || value === undefined) return "";
   const text = String(value);
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;

@@ -1,12 +1,9 @@
 /** The exits of a recording as a table: absolute counts and times, for a terminal, a pager or a file. */
 import type { ExitRow, Report } from "../model/report.js";
 import { formatNs, formatShare } from "./format.js";
+import { alignedLines, type TextColumn } from "./text-table.js";
 
-interface Column {
-  readonly title: string;
-  readonly align: "left" | "right";
-  readonly cell: (row: ExitRow) => string;
-}
+type Column = TextColumn<ExitRow>;
 
 const MACHINE: Column = { title: "MACHINE", align: "left", cell: ({ machine, pid }) => `${machine} (${pid})` };
 const VCPU: Column = {
@@ -32,7 +29,7 @@ export function exitTable(report: Report): string {
   if (lost > 0) lines.push(`note: ${lost} records LOST, the counts are too low`);
   for (const note of notes) lines.push(`note: ${note}`);
   const rows = sorted(report.rows);
-  if (rows.length > 0) lines.push(...table(rows, columnsFor(report)));
+  if (rows.length > 0) lines.push(...alignedLines(rows, columnsFor(report)));
   return `${lines.join("\n")}\n`;
 }
 
@@ -51,17 +48,4 @@ export function sorted(rows: readonly ExitRow[]): ExitRow[] {
 function columnsFor({ machines, rows }: Report): Column[] {
   const more = machines.length > 1 ? [MACHINE] : [];
   return [...more, ...(rows.some(({ vcpu }) => vcpu !== undefined) ? [VCPU] : []), ...COLUMNS];
-}
-
-function table(rows: readonly ExitRow[], columns: readonly Column[]): string[] {
-  const cells = [columns.map(({ title }) => title), ...rows.map((row) => columns.map(({ cell }) => cell(row)))];
-  const widths = columns.map((_, index) => Math.max(...cells.map((line) => line[index]!.length)));
-  return cells.map((line) =>
-    line
-      .map((cell, index) =>
-        columns[index]!.align === "right" ? cell.padStart(widths[index]!) : cell.padEnd(widths[index]!),
-      )
-      .join("  ")
-      .trimEnd(),
-  );
 }
