@@ -279,6 +279,7 @@ const signatures = {
   socketConnect: [text, bool],
   socketListen: [text, bool, small],
   socketAccept: [H("socket")],
+  socketShutdownWrite: [H("socket")],
   socketSend: [H("socket", "peer"), bytes, handle],
   socketReceive: [H("socket", "peer"), bytes, fc.constant({ odd: "array" })],
   tapWriteAll: [H("tap", "socket"), fc.array(bytes, { maxLength: 3 }), small],
