@@ -11,10 +11,7 @@
 
 #include "arguments.h"
 #include "error.h"
-
-#ifndef MFD_NOEXEC_SEAL
-#define MFD_NOEXEC_SEAL 0x0008U // Linux 6.3
-#endif
+#include "memory-file.h"
 
 namespace kvm_binding {
 
@@ -22,7 +19,7 @@ namespace {
 
 // Holds a second JavaScript SharedArrayBuffer over the same bytes (a structured clone), so that the bytes outlive the buffer that
 // user code sees: when the last of that is collected, the handle's finalizer runs while the bytes are still V8's to keep,
-// takes the memfd out from under them (~MemoryState), and only then lets this one go. Freed memory is never a memfd's.
+// takes the file out from under them (~MemoryState), and only then lets this one go. Freed memory is never the file's.
 struct KeeperPin : Pin {
   napi_env env;
   napi_ref reference = nullptr;
@@ -38,28 +35,29 @@ std::unique_ptr<Pin> pin_keeper(const Napi::CallbackInfo &info, size_t index) {
   return pin;
 }
 
-// memoryMisalignment(view): how far the view's first byte is past a page boundary (0..4095).
+// memoryMisalignment(view, boundary): how far the view's first byte is past a multiple of `boundary` bytes.
 Napi::Value memory_misalignment(const Napi::CallbackInfo &info) {
   const Bytes view = arg_bytes(info, 0, "GuestMemory", "view");
-  return Napi::Number::New(info.Env(), static_cast<double>(reinterpret_cast<uintptr_t>(view.data) % kPageBytes));
+  const uint32_t boundary = arg_u32(info, 1, "GuestMemory", "boundary");
+  if (boundary == 0) fail_invalid(info.Env(), "GuestMemory", "no boundary is a multiple of 0");
+  return Napi::Number::New(info.Env(), static_cast<double>(reinterpret_cast<uintptr_t>(view.data) % boundary));
 }
 
-// memoryCreate(view, name): puts a new memfd of the view's size under the view, which lies page-aligned in a SharedArrayBuffer.
+// memoryCreate(view, name, huge): puts a new file of memory of the view's size under the view, which lies page-aligned in a
+// SharedArrayBuffer; of huge pages where `huge` and the host can.
 Napi::Value memory_create(const Napi::CallbackInfo &info) {
   Napi::Env env = info.Env();
   const Bytes view = arg_bytes(info, 0, "GuestMemory", "view");
   const std::string name = arg_string(info, 1, "GuestMemory", "name", 200);
+  const bool huge = arg_bool(info, 2, "GuestMemory", "hugePages");
   if (!view.shared) fail_invalid(env, "GuestMemory", "the view must be over a SharedArrayBuffer");
   if (view.size == 0 || view.size % kPageBytes != 0 || reinterpret_cast<uintptr_t>(view.data) % kPageBytes != 0) {
     fail_invalid(env, "GuestMemory", "the view must be whole pages");
   }
-  int number = memfd_create(name.c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
-  if (number < 0 && errno == EINVAL) number = memfd_create(name.c_str(), MFD_CLOEXEC | MFD_ALLOW_SEALING);
-  if (number < 0) fail_errno(env, "memfd_create", name);
+  int number = huge ? huge_memory_file(name, view.size) : -1;
+  if (number < 0) number = memory_file(name, view.size);
+  if (number < 0) fail_errno(env, "memfd_create", name + " of " + std::to_string(view.size) + " bytes");
   auto fd = std::make_shared<Fd>(number, Kind::Memory);
-  if (ftruncate(number, static_cast<off_t>(view.size)) != 0) fail_errno(env, "ftruncate", std::to_string(view.size) + " bytes");
-  // Nobody can shorten it under a mapping, which would be a SIGBUS for whoever reads the lost pages: other processes rely on that too.
-  if (fcntl(number, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0) fail_errno(env, "fcntl(F_ADD_SEALS)", name);
   auto state = std::make_shared<MemoryState>();
   state->size = view.size;
   state->native = Mapping::make(number, view.size, PROT_READ | PROT_WRITE);
@@ -67,6 +65,10 @@ Napi::Value memory_create(const Napi::CallbackInfo &info) {
   auto pin = pin_keeper(info, 0);
   if (mmap(view.data, view.size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, number, 0) == MAP_FAILED) {
     fail_errno(env, "mmap", std::to_string(view.size) + " bytes over the SharedArrayBuffer");
+  }
+  if (huge) {
+    madvise(state->native->base, view.size, MADV_HUGEPAGE);
+    madvise(view.data, view.size, MADV_HUGEPAGE);
   }
   state->view = view.data;
   fd->extension = state;

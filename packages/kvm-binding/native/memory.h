@@ -1,4 +1,4 @@
-// Guest memory: one memfd, mapped twice. Once for KVM and for native code, owned here; once over the inside of a SharedArrayBuffer, for JavaScript.
+// Guest memory: one file of memory, mapped twice. Once for KVM and for native code, owned here; once over the inside of a SharedArrayBuffer, for JavaScript.
 #pragma once
 
 #include "handle.h"

@@ -31,5 +31,5 @@ export function isLockedByOthers(fd: number, offsetBytes: number, lengthBytes: n
 
 /** How many bytes the first byte of `view` lies past a page boundary of this process, 0 to 4095: what O_DIRECT asks about. */
 export function pageMisalignment(view: ArrayBufferView): number {
-  return native.memoryMisalignment(view);
+  return native.memoryMisalignment(view, 4096);
 }

@@ -1,4 +1,13 @@
-import { closeSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { tmpdir, totalmem } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
@@ -10,13 +19,23 @@ import { exited, inWorker, nextMessage } from "./testing.js";
 const folder = mkdtempSync(join(tmpdir(), "kvm-binding-memory-"));
 afterAll(() => rmSync(folder, { recursive: true }));
 
+const MIB = 2 ** 20;
+
+/** Of each mapping of a file of that name: how much of it is mapped by huge pages, in KiB (proc_pid_smaps(5)). */
+function hugeKib(name: string): number[] {
+  const mappings = readFileSync("/proc/self/smaps", "utf8").split(/\n(?=[0-9a-f]+-[0-9a-f]+ )/);
+  return mappings
+    .filter((text) => text.includes(name))
+    .map((text) => Number(/ShmemPmdMapped:\s*(\d+)/.exec(text)?.[1]));
+}
+
 describe("guest memory", () => {
   it("is zero, page-aligned, shared, and as long as asked", () => {
     using memory = GuestMemory.create({ sizeBytes: 0x5000 });
     expect(memory.bytes).toHaveLength(0x5000);
     expect(memory.bytes.every((byte) => byte === 0)).toBe(true);
     expect(memory.bytes.buffer).toBeInstanceOf(SharedArrayBuffer);
-    expect(native.memoryMisalignment(memory.bytes)).toBe(0);
+    expect(native.memoryMisalignment(memory.bytes, 4096)).toBe(0);
     Atomics.store(new Int32Array(memory.bytes.buffer, memory.bytes.byteOffset, 1), 0, 0x01020304);
     expect(memory.bytes.subarray(0, 4)).toEqual(Uint8Array.of(4, 3, 2, 1));
   });
@@ -26,6 +45,25 @@ describe("guest memory", () => {
     memory.bytes[0x1234] = 0x56;
     expect(readFileSync(`/proc/self/fd/${memory.fd}`)[0x1234]).toBe(0x56);
     expect(readFileSync("/proc/self/maps", "utf8")).toContain("/memfd:tools-kvm-test-ram");
+  });
+
+  const noHugePages = /\[never\]/.test(readFileSync("/sys/kernel/mm/transparent_hugepage/enabled", "utf8"));
+  const whyNone = noHugePages ? " (skipped: this host's transparent huge pages are switched off)" : "";
+  it.skipIf(noHugePages)(`has huge pages where they are wanted, and gives back a small one of them${whyNone}`, () => {
+    using memory = GuestMemory.create({ sizeBytes: 8 * MIB, name: "tools-kvm-test-huge", hugePages: true });
+    memory.bytes[5 * MIB] = 1;
+    memory.bytes[5 * MIB + 4096] = 2;
+    expect(hugeKib("tools-kvm-test-huge")).toContain(2048);
+    memory.discard(5 * MIB, 4096);
+    expect([memory.bytes[5 * MIB], memory.bytes[5 * MIB + 4096]]).toEqual([0, 2]);
+  });
+
+  it("is a memfd for a name that no file can have, huge pages or not", () => {
+    for (const name of ["..", "a/b", ""]) {
+      using memory = GuestMemory.create({ sizeBytes: 4 * MIB, name, hugePages: true });
+      memory.bytes[3 * MIB] = 1;
+      expect(readlinkSync(`/proc/self/fd/${memory.fd}`)).toBe(`/memfd:${name} (deleted)`);
+    }
   });
 
   it("refuses sizes that are no whole pages, none, negative, or above 4 GiB", () => {

@@ -4,6 +4,8 @@ import { native } from "./load-native.js";
 import type { NativeHandle } from "./native.d.ts";
 
 const PAGE_BYTES = 4096;
+/** What one entry of a page directory maps (SDM 3A, 4.5), if both the mapping and what is mapped begin at a multiple of it. */
+const HUGE_PAGE_BYTES = 2 ** 21;
 /** A typed array cannot be longer (V8), so a region cannot either; a machine with more memory has more regions. */
 export const GUEST_MEMORY_MAX_BYTES = 2 ** 32;
 
@@ -23,7 +25,7 @@ function tie(buffer: SharedArrayBuffer, handle: NativeHandle): void {
 }
 
 /**
- * Guest RAM: a memfd, mapped over the inside of a SharedArrayBuffer at a page boundary, so that every Worker has the same bytes,
+ * Guest RAM: a file of memory (a memfd), mapped over the inside of a SharedArrayBuffer at a page boundary, so that every Worker has the same bytes,
  * `Atomics` work on them, and a snapshot or another process can map the descriptor. KVM and native calls use a mapping of their own over the
  * same pages: the guest goes on even when every JavaScript view is gone.
  *
@@ -45,11 +47,13 @@ export class GuestMemory extends Handle {
   /**
    * New memory, all zero.
    * @param o.sizeBytes whole pages of 4096, at most 4 GiB
-   * @param o.name what /proc/PID/maps and /proc/PID/fd show after "memfd:"
+   * @param o.name what /proc/PID/maps and /proc/PID/fd show: after "memfd:", or for huge pages after "/"
+   * @param o.hugePages whether the host may give it 2 MiB at a time, which spares a guest that touches much of its memory nearly all
+   *   page faults. It gets a tmpfs of its own (huge=advise) for that, without a memfd's seals; a memfd where the host allows none
    * @throws KvmError `INVALID` for a size that is not whole pages; `ERRNO` ENOMEM when the host has not that much
    */
-  static create(o: { sizeBytes: number; name?: string }): GuestMemory {
-    const { sizeBytes, name = "tools-kvm-guest" } = o;
+  static create(o: { sizeBytes: number; name?: string; hugePages?: boolean }): GuestMemory {
+    const { sizeBytes, name = "tools-kvm-guest", hugePages = false } = o;
     if (
       !Number.isInteger(sizeBytes) ||
       sizeBytes <= 0 ||
@@ -63,16 +67,17 @@ export class GuestMemory extends Handle {
         `${sizeBytes} bytes is not a size from 4096 to 2^32 in whole pages of 4096`,
       );
     }
+    const boundary = hugePages ? HUGE_PAGE_BYTES : PAGE_BYTES;
     let buffer: SharedArrayBuffer;
     try {
-      buffer = new SharedArrayBuffer(sizeBytes + PAGE_BYTES);
+      buffer = new SharedArrayBuffer(sizeBytes + boundary);
     } catch (cause) {
       throw new KvmError("ERRNO", "GuestMemory", 12, `this process cannot have ${sizeBytes} bytes more`, { cause });
     }
     const keeper = structuredClone(buffer);
-    const misalignment = native.memoryMisalignment(new Uint8Array(buffer, 0, 1));
-    const byteOffset = (PAGE_BYTES - misalignment) % PAGE_BYTES;
-    const handle = native.memoryCreate(new Uint8Array(keeper, byteOffset, sizeBytes), name);
+    const misalignment = native.memoryMisalignment(new Uint8Array(buffer, 0, 1), boundary);
+    const byteOffset = (boundary - misalignment) % boundary;
+    const handle = native.memoryCreate(new Uint8Array(keeper, byteOffset, sizeBytes), name, hugePages);
     return new GuestMemory(handle, new Uint8Array(buffer, byteOffset, sizeBytes), made);
   }
 

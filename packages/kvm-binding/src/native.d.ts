@@ -83,8 +83,8 @@ export interface Native {
   vcpuDrainDirtyRing(vcpu: NativeHandle, into: Float64Array): number;
 
   // memory.cc
-  memoryMisalignment(view: ArrayBufferView): number;
-  memoryCreate(view: ArrayBufferView, name: string): NativeHandle;
+  memoryMisalignment(view: ArrayBufferView, boundary: number): number;
+  memoryCreate(view: ArrayBufferView, name: string, hugePages: boolean): NativeHandle;
   memoryAttach(memory: NativeHandle, view: ArrayBufferView): NativeHandle;
   memoryTransfer(
     memory: NativeHandle,

@@ -69,7 +69,7 @@ function makePool(file) {
   handles.watch = native.watchStart(eventfd.fd, () => {});
   const sharedPages = (() => {
     const buffer = new SharedArrayBuffer(0x4000);
-    const misalignment = native.memoryMisalignment(new Uint8Array(buffer, 0, 1));
+    const misalignment = native.memoryMisalignment(new Uint8Array(buffer, 0, 1), 4096);
     return new Uint8Array(buffer, (4096 - misalignment) % 4096, 0x2000);
   })();
   return { objects, handles, sharedPages, file, uses: 0 };
@@ -212,8 +212,8 @@ const signatures = {
   vcpuSetXsave: [H("vcpu"), bytes],
   vcpuOneReg: [H("vcpu"), bool, big, bytes],
   vcpuDrainDirtyRing: [H("vcpu"), doubles],
-  memoryMisalignment: [bytes],
-  memoryCreate: [pages, text],
+  memoryMisalignment: [bytes, number],
+  memoryCreate: [pages, text, bool],
   memoryAttach: [H("memory"), pages],
   memoryTransfer: [H("memory"), fd, bool, fc.oneof(small, nothing), doubles, small],
   memoryDiscard: [H("memory"), number, number],

@@ -112,7 +112,7 @@ function descriptorsOf(pid: number): Descriptor[] {
 }
 
 /** The files that VMMs keep guest memory in: vmm, QEMU's memory-backend-memfd, cloud-hypervisor, crosvm, Firecracker. */
-const MEMORY_FILE = /^\/memfd:(tools-kvm-ram|memory-backend-memfd|ch_ram|crosvm_guest|guest_mem)/;
+const MEMORY_FILE = /^\/(tools-kvm-ram|memfd:(tools-kvm-ram|memory-backend-memfd|ch_ram|crosvm_guest|guest_mem))/;
 
 function memoryFilesBytes(pid: number, descriptors: readonly Descriptor[]): number | undefined {
   const byInode = new Map<number, number>();

@@ -60,7 +60,7 @@ describe.skipIf(!hasKvm)(`the terminal${NEEDS_KVM}`, { concurrent: true }, () =>
     const { terminal, restored } = await session("x");
     terminal.type(`${CTRL_A}x`);
     expect((await restored()).status).toBe(0);
-    expect(terminal.text()).toContain("vmm: x stopped");
+    await terminal.until(/vmm: x stopped/);
   });
 
   it.each([

@@ -58,7 +58,10 @@ export class GuestRam {
     const regions: (RamRegion & { memory: GuestMemory })[] = [];
     try {
       for (const region of ramRegions(memoryBytes)) {
-        regions.push({ ...region, memory: GuestMemory.create({ sizeBytes: region.sizeBytes, name: "tools-kvm-ram" }) });
+        regions.push({
+          ...region,
+          memory: GuestMemory.create({ sizeBytes: region.sizeBytes, name: "tools-kvm-ram", hugePages: true }),
+        });
       }
     } catch (error) {
       for (const { memory } of regions) memory.close();

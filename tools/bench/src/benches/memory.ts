@@ -16,7 +16,7 @@ interface Contender {
 
 const ours = (cpus: number): Contender => ({
   command: vmmRun("--cpus", String(cpus)),
-  ramMapping: "memfd:tools-kvm-ram",
+  ramMapping: "tools-kvm-ram",
 });
 const qemu = (cpus: number): Contender => ({
   command: qemuRun("microvm,isa-serial=on", "-smp", String(cpus)),
