@@ -43,6 +43,7 @@ const facts = {
   dmidecode: orNull(() => identity("dmidecode")),
   passt: orNull(() => identity("passt")),
   perf: orNull(() => identity("perf")),
+  prometheus: orNull(() => unpackedProgram("prometheus", "prometheus")),
   busybox: orNull(() => identity("busybox")),
   compiler: orNull(() => identity("gcc")),
   labKernels: orNull(labKernels),

@@ -6,6 +6,7 @@ import { build, nx, prepare, ROOT } from "./prepare.mjs";
 import { Progress } from "./progress.mjs";
 import { readableOutput, TaskStream } from "./task-stream.mjs";
 import { TestSummary, verdict } from "./test-summary.mjs";
+import { unpack, unpackedProgram } from "./unpacked.mjs";
 
 const HELP = `npm test -- [OPTION]... [PACKAGE]...
 
@@ -34,6 +35,7 @@ export async function test(words) {
   if (options === undefined) return;
   passSignalsOn();
   await prepare({ needsKvm: false });
+  if (unpackedProgram("prometheus", "prometheus") === undefined) await unpack("prometheus");
   await build();
 
   const summary = new TestSummary();

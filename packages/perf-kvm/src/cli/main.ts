@@ -107,6 +107,33 @@ Examples:
     });
 
   perfKvm
+    .command("export")
+    .description("a recording in another format: for flame graphs, viewers, databases and monitoring")
+    .argument("[file]", "the recording; - is standard input", "perf.data")
+    .requiredOption("--to <format>", "firefox, speedscope, folded, pprof, csv, openmetrics or json")
+    .option("-o, --output <file>", "write to this file; else to stdout")
+    .option("--value <what>", "what folded and pprof show first: time (away from the guest) or count", "time")
+    .addHelpText(
+      "after",
+      `
+firefox     exits as markers on a track a vCPU, for profiler.firefox.com
+speedscope  each vCPU's exits in time, for speedscope.app
+folded      stacks of machine, vCPU, reason and detail, for flamegraph.pl and its like
+pprof       the same, for go tool pprof
+csv         a line an exit
+openmetrics counters and histograms, for Prometheus
+json        one object with every exit
+
+Examples:
+  perf-kvm export --to firefox -o exits.json && echo "load exits.json at https://profiler.firefox.com"
+  perf-kvm export --to folded exits.data | flamegraph.pl --countname ns > exits.svg
+  perf-kvm export --to csv exits.data | sqlite3 exits.db '.import --csv /dev/stdin exits'`,
+    )
+    .action(async (file, options) => {
+      process.exitCode = await (await import("./export.js")).exportRecording(file, options);
+    });
+
+  perfKvm
     .command("script")
     .description("a recording as text, one line an event")
     .option("-i, --input <file>", "the recording; - is standard input", "perf.data")

@@ -1,5 +1,5 @@
 /** `perf-kvm record`, `report`, `diff` and `script` as commands: real machines, real files, one clear line for what is wrong. */
-import { mkdirSync, openSync, readFileSync } from "node:fs";
+import { mkdirSync, openSync, readdirSync, readFileSync } from "node:fs";
 import { hasKvm, NEEDS_KVM, PERF_KVM, Scratch } from "tools-testing";
 import { afterAll, describe, expect, it, vi } from "vitest";
 import type { Report } from "../model/report.js";
@@ -39,6 +39,40 @@ describe("perf-kvm diff", () => {
     [["diff", exits, exits, "--by", "cpu"], 2, "--by cpu: one of reason, detail, vcpu"],
     [["diff", "-", "-"], 2, "-: standard input is one recording, not two"],
     [["diff", exits, scratch.path("none")], 1, "there is no such file"],
+  ])("says in one line what is wrong: %j", async (args, status, why) => {
+    const found = await scratch.run(args);
+    expect(found.status).toBe(status);
+    expect(found.stderr).toContain(why);
+    expect(found.stderr.trimEnd()).not.toContain("\n");
+  });
+});
+
+describe("perf-kvm export", () => {
+  it("writes to standard output, or into a file that is whole or as it was", async () => {
+    const { status, stdout, stderr } = await scratch.run(["export", "--to", "csv", exits]);
+    expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
+    expect(stdout.trimEnd().split("\r\n")).toHaveLength(1 + 298);
+    const out = scratch.file("exits.json", "as it was");
+    const cut = scratch.file("cut.data", readFileSync(exits).subarray(0, 9000));
+    const failed = await scratch.run(["export", "--to", "json", "-o", out, cut]);
+    expect([failed.status, failed.stdout, readFileSync(out, "utf8")]).toEqual([1, "", "as it was"]);
+    expect(failed.stderr).toMatch(/^perf-kvm: .*cut\.data: .*byte \d+.*\n$/);
+    expect((await scratch.run(["export", "--to", "json", "-o", out, exits])).status).toBe(0);
+    expect(JSON.parse(readFileSync(out, "utf8")).exits).toHaveLength(298);
+    expect(readdirSync(scratch.folder).filter((name) => name.endsWith(".part"))).toEqual([]);
+  });
+
+  it.each([
+    [["export", exits], 2, "required option '--to <format>'"],
+    [
+      ["export", exits, "--to", "svg"],
+      2,
+      "--to svg: one of firefox, speedscope, folded, pprof, csv, openmetrics, json",
+    ],
+    [["export", exits, "--to", "constructor"], 2, "--to constructor: one of"],
+    [["export", exits, "--to", "folded", "--value", "mass"], 2, "--value mass: one of time, count"],
+    [["export", scratch.path("none"), "--to", "csv"], 1, "there is no such file"],
+    [["export", exits, "--to", "csv", "-o", "/nowhere/exits.csv"], 1, "--output /nowhere/exits.csv: "],
   ])("says in one line what is wrong: %j", async (args, status, why) => {
     const found = await scratch.run(args);
     expect(found.status).toBe(status);

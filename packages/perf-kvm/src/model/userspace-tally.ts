@@ -1,13 +1,8 @@
-/**
- * Exits to user space of one vCPU thread, counted by reason and by the access that led there. The kernel traces a write
- * before it leaves for user space and a port read after it has come back (arch/x86/kvm/x86.c, kvm_pio and kvm_mmio);
- * an MSR that user space handles is not traced at all.
- */
-import { KVM_EXIT_IO, KVM_EXIT_MMIO } from "@tools-kvm/kvm-binding/uapi";
-import { EVENT } from "../columns/events.js";
+/** Exits to user space of one vCPU thread, counted by reason and by the access that led there. */
 import { userspaceExitName } from "../exits/names.js";
 import type { SourceRow } from "../sources/source.js";
 import { KindBudget } from "./kind-budget.js";
+import { UserspaceAccess } from "./userspace-access.js";
 
 interface Kind {
   readonly reason: number;
@@ -15,10 +10,6 @@ interface Kind {
   count: number;
 }
 
-/** kvm_pio.rw, and kvm_mmio.type. */
-const PIO_IN = 0;
-const MMIO_READ_TO_COME = 0;
-const MMIO_WRITE = 2;
 /** Details differ from exit to exit only where a guest makes it so: beyond this many kinds, the rest has no detail. */
 const MAXIMUM_KINDS = 10_000;
 /** What a reason becomes when a file claims more of them than there can be. */
@@ -27,10 +18,7 @@ const OTHER = -1;
 export class UserspaceTally {
   readonly #kinds = new Map<string, Kind>();
   readonly #budget: KindBudget;
-  /** The traced access that has not led to an exit yet. */
-  #access = { event: -1, detail: "" };
-  /** A port read has left for user space: its trace is to come. */
-  #readIsOut = false;
+  readonly #access = new UserspaceAccess();
 
   constructor(budget = new KindBudget()) {
     this.#budget = budget;
@@ -38,25 +26,13 @@ export class UserspaceTally {
 
   /** A kvm_pio or kvm_mmio event. */
   access(event: number, variant: number, address: number): void {
-    if (event === EVENT.PIO && variant === PIO_IN) {
-      if (this.#readIsOut) this.#count(KVM_EXIT_IO, `0x${address.toString(16)} in`);
-      this.#readIsOut = false;
-    } else if (event === EVENT.PIO || variant === MMIO_WRITE || variant === MMIO_READ_TO_COME) {
-      const isWrite = event === EVENT.PIO || variant === MMIO_WRITE;
-      this.#access = { event, detail: `0x${address.toString(16)} ${isWrite ? "out" : "in"}` };
-    }
+    const done = this.#access.access(event, variant, address);
+    if (done !== undefined) this.#count(done.reason, done.detail);
   }
 
   /** A kvm_userspace_exit event. */
   exit(reason: number): void {
-    this.#settle();
-    const { event, detail } = this.#access;
-    this.#access = { event: -1, detail: "" };
-    const isNamed =
-      (reason === KVM_EXIT_IO && event === EVENT.PIO) || (reason === KVM_EXIT_MMIO && event === EVENT.MMIO);
-    if (isNamed) this.#count(reason, detail);
-    else if (reason === KVM_EXIT_IO) this.#readIsOut = true;
-    else this.#count(reason, "");
+    for (const done of this.#access.exit(reason, 0)) this.#count(done.reason, done.detail);
   }
 
   /** How many have been counted since the last `take`. */
@@ -79,12 +55,6 @@ export class UserspaceTally {
     this.#budget.giveUserspace(this.#kinds.size);
     this.#kinds.clear();
     return rows;
-  }
-
-  /** A port read whose trace never came: its record was lost. */
-  #settle(): void {
-    if (this.#readIsOut) this.#count(KVM_EXIT_IO, "");
-    this.#readIsOut = false;
   }
 
   #count(reason: number, detail: string): void {
