@@ -5,6 +5,7 @@
 import { existsSync, readFileSync, statSync } from "node:fs";
 import { release } from "node:os";
 import { cloudKernels, findProgram, labKernels, openError, ovmfImages } from "./facts.mjs";
+import { unpackedProgram } from "./unpacked.mjs";
 
 /** @param {() => unknown} look */
 function orNull(look) {

@@ -34,11 +34,18 @@ export async function unpack(debianPackage) {
   const unfinished = `${folder}.${process.pid}.part`;
   mkdirSync(unfinished, { recursive: true });
   try {
-    const got = await runQuietly(`downloading ${debianPackage}`, ["apt-get", "download", debianPackage], { cwd: unfinished });
+    const got = await runQuietly(`downloading ${debianPackage}`, ["apt-get", "download", debianPackage], {
+      cwd: unfinished,
+    });
     const archive = readdirSync(unfinished).find((name) => name.endsWith(".deb"));
     if (got.status === 0 && archive !== undefined) {
       const content = join(unfinished, "content");
-      const outcome = await runQuietly(`unpacking ${debianPackage}`, ["dpkg-deb", "-x", join(unfinished, archive), content]);
+      const outcome = await runQuietly(`unpacking ${debianPackage}`, [
+        "dpkg-deb",
+        "-x",
+        join(unfinished, archive),
+        content,
+      ]);
       if (outcome.status === 0) {
         rmSync(folder, { recursive: true, force: true });
         return renameSync(content, folder);
