@@ -134,6 +134,32 @@ Examples:
     });
 
   perfKvm
+    .command("serve")
+    .description("the exits of running VMs as metrics, for Prometheus to scrape")
+    .requiredOption("--prometheus <[address]:port>", "where to listen; on the loopback when no address is given")
+    .option("--vm <name|pid>", "only this machine")
+    .option("--pid <pid>", "only the machine of this process")
+    .option("--vcpu <list>", "only these vCPUs: 0,2-3")
+    .option("--source <list>", "only these sources: tracepoints, ledger, stats (comma-separated)")
+    .option("--filter <text>", "only rows with this text in reason, detail, device or machine")
+    .option("--event <kind>", "only exits by such an access: exit (all), mmio, ioport, msr; chosen at capture")
+    .option("--duration-over <us>", "only exits that lasted at least so many microseconds")
+    .addHelpText(
+      "after",
+      `
+Counters and histograms count from its start. A machine that has ended is told of for five minutes more. Who asks for
+OpenMetrics gets it, others Prometheus's text format.
+
+Examples:
+  perf-kvm serve --prometheus :9400
+  perf-kvm serve --prometheus 0.0.0.0:9400 --vm demo
+  curl -s http://127.0.0.1:9400/metrics | grep kvm_exits_total`,
+    )
+    .action(async (options) => {
+      process.exitCode = await (await import("./serve.js")).serve(options);
+    });
+
+  perfKvm
     .command("script")
     .description("a recording as text, one line an event")
     .option("-i, --input <file>", "the recording; - is standard input", "perf.data")

@@ -38,6 +38,8 @@ interface Totals {
   readonly rows: Accumulator;
   readonly vcpus: Accumulator;
   readonly counters: Record<string, number>;
+  /** When it was last known to run. */
+  seenNs: number;
 }
 
 interface Watched {
@@ -153,6 +155,15 @@ export class Observer {
     };
   }
 
+  /** Leaves machines out of the total that ended at least so long ago: for who looks on for days. */
+  forgetEnded(forMs: number): void {
+    const now = monotonicNs();
+    for (const [pid, totals] of this.#totals) {
+      if (this.#watched.has(pid)) totals.seenNs = now;
+      else if (now - totals.seenNs >= forMs * 1e6) this.#totals.delete(pid);
+    }
+  }
+
   #notes(): string[] {
     return [...this.host.notes, ...this.#refused];
   }
@@ -161,7 +172,10 @@ export class Observer {
     const { machine } = watched;
     let totals = this.#totals.get(machine.pid);
     if (totals === undefined) {
-      totals = { machine, info: machineInfo(watched), rows: new Accumulator(), vcpus: new Accumulator(), counters: {} };
+      totals = {
+        ...{ machine, info: machineInfo(watched), rows: new Accumulator(), vcpus: new Accumulator(), counters: {} },
+        seenNs: monotonicNs(),
+      };
       this.#totals.set(machine.pid, totals);
     }
     return totals;
