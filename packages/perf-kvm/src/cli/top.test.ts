@@ -61,6 +61,10 @@ describe.skipIf(!hasKvm)(`perf-kvm top${NEEDS_KVM}`, { concurrent: true }, () =>
     expect(row.handlerP50Ns).toBeGreaterThanOrEqual(row.handlerMinNs!);
     expect(row.share).toBeGreaterThan(0);
     expect(row.share).toBeLessThanOrEqual(1);
+    const { device, vcpuReason } = total.groups!;
+    expect(counted(device, { device: latch.device })).toBe(20_000);
+    expect(counted(device, { device: "exerciser" })).toBe(3000);
+    expect(counted(vcpuReason, { vcpu: 0, reason: "MMIO" })).toBe(3000);
     // KVM's own counters, from the machine's open stats descriptors.
     expect(total.stats[0]!.counters.exits).toBeGreaterThanOrEqual(23_000);
   });
@@ -165,7 +169,9 @@ describe.skipIf(!hasKvm)(`perf-kvm top${NEEDS_KVM}`, { concurrent: true }, () =>
     await terminal.until("by machine");
     terminal.type("\r");
     await terminal.until("reason of live");
-    terminal.type("3t");
+    terminal.type("t5\r");
+    await terminal.until("tail of live");
+    terminal.type("3");
     await terminal.until("vCPU  TOTAL");
     terminal.type("h");
     await terminal.until("this help");

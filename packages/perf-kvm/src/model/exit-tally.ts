@@ -107,17 +107,23 @@ export class ExitTally {
     this.#pending = kind;
   }
 
-  /** All kinds of this thread together, since the last `rows`; one row a source that has any. */
-  sums(vcpu: number): SourceRow[] {
-    const away = new Stat();
-    for (const { stat } of [...this.#hardware.values(), ...this.#addressed.values()]) away.merge(stat);
-    const row = { reason: "", detail: "", vcpu } as const;
-    const { count } = this.#userspace;
+  /** The kinds of this thread by reason, since the last `rows`. */
+  byReason(vcpu: number): SourceRow[] {
+    const sums = new Map<string, Stat>();
+    for (const { reason, stat } of [...this.#hardware.values(), ...this.#addressed.values()]) {
+      if (stat.count === 0) continue;
+      const sum = sums.get(reason) ?? new Stat();
+      sum.merge(stat);
+      sums.set(reason, sum);
+    }
     return [
-      ...(away.count === 0
-        ? []
-        : [{ ...row, source: "kvm_exit" as const, count: away.count, away, spentNs: away.sumNs }]),
-      ...(count === 0 ? [] : [{ ...row, source: "userspace" as const, count }]),
+      ...[...sums].map(([reason, away]) => {
+        const { count, sumNs } = away;
+        return { source: "kvm_exit" as const, reason, detail: "", vcpu, count, away, spentNs: sumNs };
+      }),
+      ...[...this.#userspace.byReason()].map(([reason, count]) => {
+        return { source: "userspace" as const, reason, detail: "", vcpu, count };
+      }),
     ];
   }
 

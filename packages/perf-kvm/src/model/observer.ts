@@ -275,7 +275,14 @@ function rowsAndGroups(machines: readonly MachineRows[], seconds: number): Pick<
     rows: all(({ rows }) => rows),
     groups: {
       reason: all(({ rows }) => grouped(rows, "reason")),
-      vcpu: all(({ vcpus }) => vcpus),
+      vcpu: all(({ vcpus }) => grouped(vcpus, "vcpu")),
+      vcpuReason: all(({ vcpus }) => vcpus),
+      device: all(({ rows }) =>
+        grouped(
+          rows.filter(({ device }) => device !== undefined),
+          "device",
+        ),
+      ),
       vm: all(({ rows }) => grouped(rows, "vm")),
     },
   };

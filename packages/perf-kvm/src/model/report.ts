@@ -45,6 +45,10 @@ export interface ExitGroups {
   readonly reason: readonly ExitRow[];
   /** One row a vCPU and source; of threads of which nobody knows the vCPU there is none. */
   readonly vcpu: readonly ExitRow[];
+  /** One row a vCPU, source and reason. */
+  readonly vcpuReason: readonly ExitRow[];
+  /** One row a device of the machine: what the ledger knows of it, all its ports and addresses together. */
+  readonly device: readonly ExitRow[];
   /** One row a machine and source. */
   readonly vm: readonly ExitRow[];
 }

@@ -59,11 +59,14 @@ export class UserspaceTally {
     else this.#count(reason, "");
   }
 
-  /** How many have been counted since the last `take`. */
-  get count(): number {
-    let sum = 0;
-    for (const { count } of this.#kinds.values()) sum += count;
-    return sum;
+  /** How many have been counted since the last `take`, by reason. */
+  byReason(): Map<string, number> {
+    const sums = new Map<string, number>();
+    for (const { reason, count } of this.#kinds.values()) {
+      const name = nameOf(reason);
+      sums.set(name, count + (sums.get(name) ?? 0));
+    }
+    return sums;
   }
 
   /** What has been counted since the last call, by kind; counting starts again. A port read that is out comes later. */
@@ -71,7 +74,7 @@ export class UserspaceTally {
     const rows = [...this.#kinds.values()].map(
       ({ reason, detail, count }): SourceRow => ({
         source: "userspace",
-        reason: reason === OTHER ? "OTHER" : userspaceExitName(reason),
+        reason: nameOf(reason),
         detail,
         count,
       }),
@@ -97,4 +100,8 @@ export class UserspaceTally {
     else if (reason !== OTHER) this.#count(OTHER, "");
     else this.#kinds.set(key, { reason, detail, count: 1 });
   }
+}
+
+function nameOf(reason: number): string {
+  return reason === OTHER ? "OTHER" : userspaceExitName(reason);
 }

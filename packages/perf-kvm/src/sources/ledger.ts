@@ -5,9 +5,9 @@ import { userspaceExitName } from "../exits/names.js";
 import { Stat } from "../model/stat.js";
 import type { ExitSource, SourceRow } from "./source.js";
 
-/** Counters of a slot, all vCPUs together, or of a vCPU, all slots together. */
+/** Counters of a slot, all vCPUs together, or of a vCPU's reason, all its slots together. */
 interface Totals {
-  /** The slot; of a vCPU's totals any. */
+  /** The slot; of a vCPU's reason any of its slots. */
   readonly slot: LedgerSlotSnapshot;
   count: number;
   kernelNs: number;
@@ -17,8 +17,12 @@ interface Totals {
 
 interface Snapshot {
   readonly bySlot: ReadonlyMap<number, Totals>;
+  /** By vCPU and reason. */
   readonly byVcpu: ReadonlyMap<number, Totals>;
 }
+
+/** A reason is a u32: of two vCPUs the same reason has different keys. */
+const VCPU_UNIT = 2 ** 32;
 
 /** Which counters are looked at; all when left out. */
 interface Wanted {
@@ -49,7 +53,12 @@ export class LedgerSource implements ExitSource {
     const before = this.#before;
     const now = look(this.#ledger, this.#wanted);
     this.#before = now;
-    this.#vcpus = changed(now.byVcpu, before.byVcpu, (vcpu, times) => ({ ...times, reason: "", detail: "", vcpu }));
+    this.#vcpus = changed(now.byVcpu, before.byVcpu, (key, times, { slot }) => ({
+      ...times,
+      reason: userspaceExitName(slot.reason),
+      detail: "",
+      vcpu: Math.floor(key / VCPU_UNIT),
+    }));
     return changed(now.bySlot, before.bySlot, (_, times, { slot }) => ({ ...times, ...namesOf(slot) }));
   }
 
@@ -74,7 +83,7 @@ function look(ledger: ExitLedger, { vcpus, event = "exit" }: Wanted): Snapshot {
     for (const slot of slots) {
       if (!isOfKind(event, userspaceExitName(slot.reason))) continue;
       add(bySlot, slot.slot, slot);
-      add(byVcpu, id, slot);
+      add(byVcpu, id * VCPU_UNIT + slot.reason, slot);
     }
   }
   return { bySlot, byVcpu };

@@ -24,7 +24,7 @@ export interface ExitSource {
   /** Short, for the list of what can be seen: `kvm_exit`, `ledger`. */
   readonly name: string;
   collect(): SourceRow[];
-  /** What `collect` gave last, by vCPU: a row each, without reason or detail. */
+  /** What `collect` gave last, by vCPU and reason, without detail. */
   readonly vcpus: readonly SourceRow[];
   /** Records lost since the last call. */
   takeLost(): number;

@@ -97,7 +97,7 @@ export class TracepointSource implements ExitSource {
   collect(): SourceRow[] {
     this.drain();
     const threads = [...this.#threads.values(), ...this.#retired.splice(0)];
-    this.#vcpus = threads.flatMap(({ vcpu, tally }) => (vcpu === null ? [] : tally.sums(vcpu)));
+    this.#vcpus = threads.flatMap(({ vcpu, tally }) => (vcpu === null ? [] : tally.byReason(vcpu)));
     return ExitTally.rows(threads.map(({ tally }) => tally));
   }
 

@@ -46,7 +46,7 @@ const reasons = (lines: readonly string[]) =>
 
 describe("the live table", () => {
   it("fills the screen exactly, whatever the report and the keys", () => {
-    const key = fc.constantFrom(..."<>fpth1234x\r\x7f\x1b", "\x1b[A", "\x1b[B", "\x1b[5~", "\x1b[6~");
+    const key = fc.constantFrom(..."<>fpthc12345x\r\x7f\x1b", "\x1b[A", "\x1b[B", "\x1b[5~", "\x1b[6~");
     fc.assert(
       fc.property(fc.array(key), fc.nat({ max: 60 }), fc.integer({ min: 2, max: 50 }), (keys, count, rows) => {
         const many = reportOf(Array.from({ length: count }, (_, i) => rowOf(`R${i}`, i)));
@@ -107,11 +107,23 @@ describe("the live table", () => {
       pid,
       detail,
     });
-    const details = [row(1, "IO", "0x80 out"), row(2, "IO", "0xe0 out"), row(2, "IO", "0xe4 out"), row(2, "HLT", "")];
+    const device = "testdev-latch";
+    const details = [
+      row(1, "IO", "0x80 out"),
+      row(2, "IO", "0xe0 out"),
+      { ...row(2, "IO", "0xe4 out"), device },
+      row(2, "HLT", ""),
+    ];
     const machines = [1, 2].map((pid) => ({ name: `m${pid}`, pid, vcpus: 1, sources: ["ledger"] }));
     const groups = {
       reason: [row(1, "IO", ""), row(2, "IO", ""), row(2, "HLT", "")],
       vcpu: [{ ...row(2, "", ""), vcpu: 7 }],
+      vcpuReason: [
+        { ...row(2, "IO", ""), vcpu: 7 },
+        { ...row(2, "HLT", ""), vcpu: 7 },
+        { ...row(2, "MSR", ""), vcpu: 8 },
+      ],
+      device: [{ ...row(2, "", ""), device }],
       vm: [row(1, "", ""), row(2, "", "")],
     };
     const many: Report = { ...reportOf(details), machines, groups };
@@ -134,7 +146,15 @@ describe("the live table", () => {
     expect(shown("4", "\r", "\x1b[B", "\r", "\x7f")).toEqual(["HLT ledger", "IO ledger"]);
     expect(shown("4", "\r", "\r", "\x7f", "\x7f", "\x7f")).toEqual(["m2 ledger", "m1 ledger"]);
     expect(shown("3")).toEqual(["m2 7"]);
-    expect(shown("3", "\r")).toEqual(["m2 7"]);
+    expect(shown("3", "\r")).toEqual(["HLT ledger", "IO ledger"]);
+    expect(
+      frame(many, afterOn(many, "3", "\r")!, ROWS)
+        .slice(0, 2)
+        .join(""),
+    ).toMatch(/by reason of m2 +vCPU 7/);
+    expect(shown("3", "\r", "\r", "\x7f")).toEqual(["m2 7"]);
+    expect(shown("5")[0]).toMatch(/^testdev-latch m2/);
+    expect(shown("5", "\r")).toEqual(["IO 0xe4 out"]);
     expect(frame(many, afterOn(many, "4", "\r", "\r")!, ROWS)[0]).toContain("by detail of m2 HLT");
   });
 
@@ -142,6 +162,14 @@ describe("the live table", () => {
     const state = after("t")!;
     expect(frame(report, state, ROWS).join("\n")).toMatch(/TOTAL[\s\S]*COUNT/);
     expect(frame(report, state, ROWS).at(-1)).toContain("sorted by COUNT");
+  });
+
+  it("has extremes and bars in place of means by c, and a table of devices that says when nobody knows of any", () => {
+    expect(frame(report, after("c")!, ROWS)).toContainEqual(expect.stringMatching(/MIN +P50 +MAX ns us {3}ms s/));
+    expect(frame(report, after("c", "c")!, ROWS)).toContainEqual(expect.stringMatching(/AVG +P99 DEVICE/));
+    const foreign = { ...report, machines: [{ ...report.machines[0]!, sources: ["kvm_exit"] }] };
+    expect(frame(foreign, after("5")!, ROWS).join(" ")).toContain("none of these VMs keeps one");
+    expect(frame(report, after("5")!, ROWS)).toContain("no exits in this period");
   });
 
   it("explains itself by h, and says what to do when no machine runs", () => {

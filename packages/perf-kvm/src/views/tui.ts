@@ -1,6 +1,7 @@
 /** The live table on a terminal: keys, and what each makes of the report. */
 import type { ExitRow, Report } from "../model/report.js";
-import { columnsFor, type ExitColumn, headerLine, type Level, matches, rowLine, sortRows } from "./columns.js";
+import { columnsFor, type ExitColumn, headerLine, matches, rowLine, sortRows } from "./columns.js";
+import { below, LEVEL_KEYS, type Place, placeTitle, rowsAt, whyEmpty } from "./place.js";
 import { statsText, summaryLine } from "./plain.js";
 import { Screen } from "./screen.js";
 
@@ -10,8 +11,9 @@ const HELP = [
   "  f        show only rows with a text in them; an empty text shows all again",
   "  p        freeze and go on",
   "  t        since the beginning, or only the last interval",
-  "  1 2 3 4  by reason, by detail, by vCPU, by machine",
-  "  Enter    the reasons of this machine, or the details of this reason",
+  "  c        other columns: extremes, median, and the times as bars",
+  "  1 to 5   by reason, by detail, by vCPU, by machine, by device",
+  "  Enter    reasons of this machine or vCPU, details of this reason or device",
   "  Bksp     back to where Enter was pressed",
   "  arrows   choose a row, scroll; page up and down",
   "  h        this help",
@@ -20,7 +22,7 @@ const HELP = [
   "  AVG P99  time away from the guest, from kvm_exit to kvm_entry",
   "  HANDLER  mean time in the VMM's device, from its exit ledger",
   "  -        cannot be known on this host",
-  "  A wide screen has MIN, P50, MAX too, and the times from 64 ns to 1 s as bars.",
+  "  ns us .. the times as bars: from 64 ns to 1 s, a bar for each factor of four",
 ];
 
 const CTRL_C = "\x03";
@@ -34,15 +36,6 @@ const KEY = {
 } as const;
 const PAGE_ROWS = 10;
 
-/** What the table shows: rows of a level, of one machine or reason alone where Enter has led there. */
-interface Place {
-  readonly level: Level;
-  /** Process of the machine; undefined for all. */
-  readonly pid?: number;
-  readonly machine?: string;
-  readonly reason?: string;
-}
-
 export interface TuiState {
   readonly place: Place;
   /** Where Enter was pressed, the last one last. */
@@ -55,6 +48,8 @@ export interface TuiState {
   readonly frozen: boolean;
   /** Since the beginning, in place of the last interval. */
   readonly total: boolean;
+  /** Extremes and bars in place of means and devices, where there is no room for all. */
+  readonly times: boolean;
   readonly help: boolean;
   /** The chosen row, from 0. */
   readonly cursor: number;
@@ -68,16 +63,9 @@ export const INITIAL_STATE: TuiState = {
   typing: undefined,
   frozen: false,
   total: false,
+  times: false,
   help: false,
   cursor: 0,
-};
-
-const LEVEL_KEYS: Readonly<Record<string, Level>> = { "1": "reason", "2": "detail", "3": "vcpu", "4": "vm" };
-const LEVEL_TITLES: Readonly<Record<Level, string>> = {
-  reason: "by reason",
-  detail: "by detail",
-  vcpu: "by vCPU",
-  vm: "by machine",
 };
 
 /** What a key makes of the state, with this report on a screen of this width; undefined when it ends the view. */
@@ -104,6 +92,8 @@ export function pressed(state: TuiState, key: string, report: Report = NOTHING, 
       return { ...state, frozen: !state.frozen };
     case "t":
       return { ...state, total: !state.total };
+    case "c":
+      return { ...state, times: !state.times };
     case "h":
     case "?":
       return { ...state, help: !state.help };
@@ -145,23 +135,16 @@ function moved(state: TuiState, step: number, report: Report, width: number): Tu
   return { ...state, cursor: Math.max(0, Math.min(state.cursor + step, last)) };
 }
 
-/** From a machine to its reasons, from a reason to its details; elsewhere there is nothing below. */
 function drilledDown(state: TuiState, report: Report, width: number): TuiState {
   const { place } = state;
   const row = visibleRows(state, report, width)[state.cursor];
-  if (row === undefined) return state;
-  const { pid, machine } = row;
-  const below: Place | undefined =
-    place.level === "vm"
-      ? { level: "reason", pid, machine }
-      : place.level === "reason"
-        ? { level: "detail", pid, machine, reason: row.reason }
-        : undefined;
-  return below === undefined ? state : { ...state, place: below, back: [...state.back, place], cursor: 0 };
+  const next = row && below(place, row);
+  return next === undefined ? state : { ...state, place: next, back: [...state.back, place], cursor: 0 };
 }
 
-function visibleColumns({ place, total }: TuiState, report: Report, width: number): readonly ExitColumn[] {
-  return columnsFor(place.level, width, total, report.machines.length > 1 && place.pid === undefined);
+function visibleColumns({ place, total, times }: TuiState, report: Report, width: number): readonly ExitColumn[] {
+  const severalMachines = report.machines.length > 1 && place.pid === undefined;
+  return columnsFor(place.level, width, { total, times, severalMachines });
 }
 
 /** The chosen column, or the one with the rate or count when this table does not have it. */
@@ -170,14 +153,7 @@ function sortColumn({ sort }: TuiState, columns: readonly ExitColumn[]): ExitCol
 }
 
 function visibleRows(state: TuiState, report: Report, width: number): ExitRow[] {
-  const { place, filter } = state;
-  const rows = place.level === "detail" ? report.rows : (report.groups?.[place.level] ?? []);
-  const shown = rows.filter(
-    (row) =>
-      (place.pid === undefined || row.pid === place.pid) &&
-      (place.reason === undefined || row.reason === place.reason) &&
-      matches(row, filter),
-  );
+  const shown = rowsAt(state.place, report).filter((row) => matches(row, state.filter));
   return sortRows(shown, sortColumn(state, visibleColumns(state, report, width)));
 }
 
@@ -201,7 +177,7 @@ export function picture(report: Report, state: TuiState, rows: number, columns =
   const sort = sortColumn(state, visibleColumns(state, report, columns)).title;
   const foot =
     state.typing === undefined
-      ? `sorted by ${sort}   q quit  <> sort  f filter  p freeze  t total  1-4 by  h help`
+      ? `sorted by ${sort}   q quit  <> sort  f filter  p freeze  t total  1-5 by  h help`
       : `filter: ${state.typing}_`;
   const { lines: body, marked } = state.help
     ? { lines: HELP, marked: -1 }
@@ -217,11 +193,9 @@ export function frame(report: Report, state: TuiState, rows: number, columns = 8
 }
 
 function placeText({ place, total, frozen, filter }: TuiState): string {
-  const within = [place.machine, place.reason].filter((name) => name !== undefined).join(" ");
+  const title = placeTitle(place);
   return [
-    place.level === "detail" && within === ""
-      ? ""
-      : `  ${LEVEL_TITLES[place.level]}${within === "" ? "" : ` of ${within}`}`,
+    title === "" ? "" : `  ${title}`,
     total ? "  TOTAL" : "",
     frozen ? "  FROZEN" : "",
     filter === "" ? "" : `  filter: ${filter}`,
@@ -248,6 +222,8 @@ function table(report: Report, state: TuiState, room: number, width: number): Pi
   const header = headerLine(columns);
   if (rows.length === 0) {
     const why = state.filter === "" ? "no exits in this period" : "no row has this text";
+    const never = whyEmpty(state.place, report);
+    if (never !== undefined) return { lines: wrapped(never, width), marked: -1 };
     return { lines: [header, why], marked: -1 };
   }
   const cursor = Math.min(state.cursor, rows.length - 1);
