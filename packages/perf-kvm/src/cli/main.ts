@@ -31,8 +31,8 @@ function program(): Command {
     .addHelpText(
       "after",
       `
-Keys: q quit, < and > choose the column to sort by, f filter, p freeze, t total, c other columns, 1 to 5 by reason, detail,
-vCPU, machine or device, Enter into a row and Backspace out of it, arrows choose a row, h help.
+Keys: q quit, < and > choose the column to sort by, f filter, p freeze, t total, c other columns, 1 to 6 by reason, detail,
+vCPU, machine, device or guest instruction, Enter into a row and Backspace out of it, arrows choose a row, h help.
 TIME is the part of all time this kind of exit accounts for; AVG and P99 are the time away from the guest (from
 kvm_exit to kvm_entry); HANDLER is the mean time in the VMM's device, from the exit ledger. What this host cannot
 tell is shown as -.

@@ -56,6 +56,7 @@ export function filtered(report: Report, filter: string | undefined): Report {
       vcpu: only(groups.vcpu),
       vcpuReason: only(groups.vcpuReason),
       device: only(groups.device),
+      rip: only(groups.rip),
       vm: only(groups.vm),
     },
   };

@@ -3,15 +3,19 @@ import type { SourceRow } from "../sources/source.js";
 import type { ExitRow, RowSource } from "./report.js";
 import type { Stat } from "./stat.js";
 
+/** The function at a guest's address (signed), and the offset in it; undefined when it is not known. */
+export type SymbolOf = (address: number) => string | undefined;
+
 /** `seconds` is how long the period lasted. */
 export function exitRows(
   rows: readonly SourceRow[],
   machine: { name: string; pid: number },
   seconds: number,
+  symbolOf?: SymbolOf,
 ): ExitRow[] {
   const spentNs = new Map<RowSource, number>();
   for (const row of rows) spentNs.set(row.source, (spentNs.get(row.source) ?? 0) + (row.spentNs ?? 0));
-  return rows.map((row) => exitRow(row, machine, seconds, spentNs.get(row.source)!));
+  return rows.map((row) => exitRow(row, machine, seconds, spentNs.get(row.source)!, symbolOf));
 }
 
 function exitRow(
@@ -19,6 +23,7 @@ function exitRow(
   { name, pid }: { name: string; pid: number },
   seconds: number,
   allNs: number,
+  symbolOf: SymbolOf | undefined,
 ): ExitRow {
   const { away, handler } = row;
   return {
@@ -28,6 +33,7 @@ function exitRow(
     reason: row.reason,
     detail: row.detail,
     ...(row.vcpu === undefined ? {} : { vcpu: row.vcpu }),
+    ...(row.rip === undefined ? {} : instruction(row.rip, symbolOf)),
     count: row.count,
     rate: row.count / seconds,
     share: row.spentNs === undefined || allNs === 0 ? null : row.spentNs / allNs,
@@ -44,6 +50,12 @@ function exitRow(
     handlerP99Ns: percentile(handler, 99),
     octaves: (away ?? handler)?.octaves() ?? null,
   };
+}
+
+/** @param rip signed; NaN for many */
+function instruction(rip: number, symbolOf: SymbolOf | undefined): Pick<ExitRow, "rip" | "symbol"> {
+  if (Number.isNaN(rip)) return { rip: "other", symbol: null };
+  return { rip: `0x${BigInt.asUintN(64, BigInt(rip)).toString(16)}`, symbol: symbolOf?.(rip) ?? null };
 }
 
 /** A bucket ends beyond the largest time in it, and begins before the smallest. */

@@ -37,6 +37,7 @@ interface Totals {
   info: MachineInfo;
   readonly rows: Accumulator;
   readonly vcpus: Accumulator;
+  readonly rips: Accumulator;
   readonly counters: Record<string, number>;
 }
 
@@ -114,10 +115,12 @@ export class Observer {
         .flatMap((source) => source.collect())
         .filter(({ reason }) => isOfKind(event, reason));
       const vcpus = sourcesOf(each).flatMap((source) => source.vcpus);
+      const rips = sourcesOf(each).flatMap((source) => source.rips);
       const totals = this.#totalsOf(each);
       totals.rows.add(rows);
       totals.vcpus.add(vcpus);
-      return { machine: each.machine, rows, vcpus };
+      totals.rips.add(rips);
+      return { machine: each.machine, rows, vcpus, rips };
     });
     const report: Report = {
       seconds,
@@ -144,7 +147,12 @@ export class Observer {
       seconds,
       machines: totals.map(({ info }) => info),
       ...rowsAndGroups(
-        totals.map(({ machine, rows, vcpus }) => ({ machine, rows: rows.rows, vcpus: vcpus.rows })),
+        totals.map(({ machine, rows, vcpus, rips }) => ({
+          machine,
+          rows: rows.rows,
+          vcpus: vcpus.rows,
+          rips: rips.rows,
+        })),
         seconds,
       ),
       stats: totals.map(({ machine, counters }) => ({ machine: machine.name, pid: machine.pid, counters })),
@@ -161,7 +169,14 @@ export class Observer {
     const { machine } = watched;
     let totals = this.#totals.get(machine.pid);
     if (totals === undefined) {
-      totals = { machine, info: machineInfo(watched), rows: new Accumulator(), vcpus: new Accumulator(), counters: {} };
+      totals = {
+        machine,
+        info: machineInfo(watched),
+        rows: new Accumulator(),
+        vcpus: new Accumulator(),
+        rips: new Accumulator(),
+        counters: {},
+      };
       this.#totals.set(machine.pid, totals);
     }
     return totals;
@@ -266,6 +281,7 @@ interface MachineRows {
   readonly machine: FoundMachine;
   readonly rows: readonly SourceRow[];
   readonly vcpus: readonly SourceRow[];
+  readonly rips: readonly SourceRow[];
 }
 
 function rowsAndGroups(machines: readonly MachineRows[], seconds: number): Pick<Report, "rows" | "groups"> {
@@ -277,6 +293,7 @@ function rowsAndGroups(machines: readonly MachineRows[], seconds: number): Pick<
       reason: all(({ rows }) => grouped(rows, "reason")),
       vcpu: all(({ vcpus }) => grouped(vcpus, "vcpu")),
       vcpuReason: all(({ vcpus }) => vcpus),
+      rip: all(({ rips }) => rips),
       device: all(({ rows }) =>
         grouped(
           rows.filter(({ device }) => device !== undefined),

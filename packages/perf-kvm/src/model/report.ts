@@ -17,6 +17,10 @@ export interface ExitRow {
   readonly detail: string;
   /** The vCPU, in a report that tells vCPUs apart. */
   readonly vcpu?: number;
+  /** The guest's instruction, in a report that tells instructions apart: `0xffffffff81000123`, or `other` beyond a bound. */
+  readonly rip?: string;
+  /** The guest's function and the offset in it, where the guest's symbols are known. */
+  readonly symbol?: string | null;
   readonly count: number;
   /** Exits a second. */
   readonly rate: number;
@@ -49,6 +53,8 @@ export interface ExitGroups {
   readonly vcpuReason: readonly ExitRow[];
   /** One row a device of the machine: what the ledger knows of it, all its ports and addresses together. */
   readonly device: readonly ExitRow[];
+  /** One row a kind of exit and guest instruction. Only `kvm_exit` knows it. */
+  readonly rip: readonly ExitRow[];
   /** One row a machine and source. */
   readonly vm: readonly ExitRow[];
 }

@@ -34,6 +34,7 @@ const NOTHING: Snapshot = { bySlot: new Map(), byVcpu: new Map() };
 
 export class LedgerSource implements ExitSource {
   readonly name = "ledger";
+  readonly rips: readonly SourceRow[] = [];
   readonly #ledger: ExitLedger;
   readonly #wanted: Wanted;
   #before: Snapshot;

@@ -14,7 +14,7 @@ export interface ExitColumn {
 }
 
 /** What the rows of a table are: kinds of exits, or all exits of a reason, a vCPU, a machine or to a device. */
-export const LEVELS = ["detail", "reason", "vcpu", "vm", "device"] as const;
+export const LEVELS = ["detail", "reason", "vcpu", "vm", "device", "rip"] as const;
 export type Level = (typeof LEVELS)[number];
 
 const text = (title: string, width: number, of: (row: ExitRow) => string): ExitColumn => ({
@@ -41,6 +41,7 @@ const VCPU: ExitColumn = {
   ...text("VCPU", 14, ({ vcpu }) => String(vcpu ?? "")),
   value: ({ vcpu }) => -(vcpu ?? 0),
 };
+const RIP = text("GUEST RIP", 29, ({ rip, symbol }) => symbol ?? rip ?? "");
 const RATE: ExitColumn = {
   title: "RATE/s",
   width: 6,
@@ -87,6 +88,7 @@ const NAMES: Readonly<Record<Level, readonly ExitColumn[]>> = {
   vcpu: [MACHINE, VCPU],
   vm: [MACHINE, SOURCE],
   device: [DEVICE, MACHINE],
+  rip: [RIP, REASON, DETAIL],
 };
 
 /** The times of one screen of 80 columns, and those of the other (`times`). */
@@ -96,8 +98,10 @@ const TIMES: Readonly<Record<Level, readonly ExitColumn[]>> = {
   vcpu: [AVG, P99, DEVICE, HANDLER],
   vm: [AVG, P99, DEVICE, HANDLER],
   device: [HANDLER, HANDLER_P99],
+  rip: [AVG],
 };
 const OTHER_TIMES: readonly ExitColumn[] = [MIN, P50, MAX, HISTOGRAM];
+const ALL_OF_RIP: readonly ExitColumn[] = [RIP, REASON, DETAIL, RATE, TIME, AVG, ...OTHER_TIMES];
 /** From the left to the right, on a screen that has room for all. */
 const ORDER: readonly ExitColumn[] = [MIN, AVG, P50, P99, MAX, HISTOGRAM, DEVICE, HANDLER, HANDLER_P99];
 
@@ -115,7 +119,7 @@ export interface ColumnChoice {
 /** The columns of a table on a screen of this width. */
 export function columnsFor(level: Level, screenWidth: number, choice: ColumnChoice = {}): readonly ExitColumn[] {
   const { total = false, severalMachines = false, times = false } = choice;
-  const names = NAMES[level];
+  const names = level === "rip" && times && screenWidth < widthOf(ALL_OF_RIP) ? [RIP] : NAMES[level];
   const build = (shown: ReadonlySet<ExitColumn>): ExitColumn[] => [
     ...(shown.has(MACHINE) && !names.includes(MACHINE) ? [MACHINE] : []),
     ...names,
@@ -146,7 +150,8 @@ export function sortRows(rows: readonly ExitRow[], column: number | ExitColumn):
 
 /** True when a row has `text` in its reason, detail, device or machine, in either case. */
 export function matches(row: ExitRow, text: string): boolean {
-  const words = `${row.reason} ${row.detail} ${row.device ?? ""} ${row.machine}`.toLowerCase();
+  const { reason, detail, device, machine, rip, symbol } = row;
+  const words = `${reason} ${detail} ${device ?? ""} ${machine} ${rip ?? ""} ${symbol ?? ""}`.toLowerCase();
   return words.includes(text.toLowerCase());
 }
 

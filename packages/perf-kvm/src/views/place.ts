@@ -10,6 +10,7 @@ export interface Place {
   readonly machine?: string;
   readonly vcpu?: number;
   readonly reason?: string;
+  readonly detail?: string;
   readonly device?: string;
 }
 
@@ -20,6 +21,7 @@ export const LEVEL_KEYS: Readonly<Record<string, Level>> = {
   "3": "vcpu",
   "4": "vm",
   "5": "device",
+  "6": "rip",
 };
 
 const TITLES: Readonly<Record<Level, string>> = {
@@ -28,22 +30,24 @@ const TITLES: Readonly<Record<Level, string>> = {
   vcpu: "by vCPU",
   vm: "by machine",
   device: "by device",
+  rip: "by guest RIP",
 };
 
 /** The rows of a place, in no order. */
 export function rowsAt(place: Place, { rows, groups }: Report): ExitRow[] {
-  const { level, pid, vcpu, reason, device } = place;
+  const { level, pid, vcpu, reason, detail, device } = place;
   const all = level === "detail" ? rows : groups?.[level === "reason" && vcpu !== undefined ? "vcpuReason" : level];
   return (all ?? []).filter(
     (row) =>
       (pid === undefined || row.pid === pid) &&
       (vcpu === undefined || row.vcpu === vcpu) &&
       (reason === undefined || row.reason === reason) &&
+      (detail === undefined || row.detail === detail) &&
       (device === undefined || row.device === device),
   );
 }
 
-/** From a machine or a vCPU to its reasons, from a reason or a device to its details; undefined where nothing is below. */
+/** From a machine or a vCPU to its reasons, from a reason or a device to its details, from these to the guest's code; undefined where nothing is below. */
 export function below({ level, vcpu }: Place, row: ExitRow): Place | undefined {
   const { pid, machine } = row;
   switch (level) {
@@ -57,13 +61,15 @@ export function below({ level, vcpu }: Place, row: ExitRow): Place | undefined {
     case "device":
       return { level: "detail", pid, machine, device: row.device ?? undefined };
     case "detail":
+      return { level: "rip", pid, machine, reason: row.reason, detail: row.detail };
+    case "rip":
       return undefined;
   }
 }
 
 /** What the place is called; empty where the view begins. */
-export function placeTitle({ level, machine, vcpu, reason, device }: Place): string {
-  const of = [machine, vcpu === undefined ? undefined : `vCPU ${vcpu}`, reason, device].filter((name) => name);
+export function placeTitle({ level, machine, vcpu, reason, detail, device }: Place): string {
+  const of = [machine, vcpu === undefined ? undefined : `vCPU ${vcpu}`, reason, detail, device].filter((name) => name);
   if (of.length > 0) return `${TITLES[level]} of ${of.join(" ")}`;
   return level === "detail" ? "" : TITLES[level];
 }
@@ -73,5 +79,7 @@ export function whyEmpty({ level }: Place, { machines }: Report): string | undef
   const seenBy = (source: string): boolean => machines.some(({ sources }) => sources.includes(source));
   if (level === "device" && !seenBy("ledger"))
     return "devices are known by the exit ledger, and none of these VMs keeps one";
+  if (level === "rip" && !seenBy("kvm_exit"))
+    return "the guest's instruction is told by kvm_exit alone, and that tracepoint is not seen of these VMs: `perf-kvm doctor` says why";
   return undefined;
 }

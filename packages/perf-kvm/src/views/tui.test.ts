@@ -46,7 +46,7 @@ const reasons = (lines: readonly string[]) =>
 
 describe("the live table", () => {
   it("fills the screen exactly, whatever the report and the keys", () => {
-    const key = fc.constantFrom(..."<>fpthc12345x\r\x7f\x1b", "\x1b[A", "\x1b[B", "\x1b[5~", "\x1b[6~");
+    const key = fc.constantFrom(..."<>fpthc123456x\r\x7f\x1b", "\x1b[A", "\x1b[B", "\x1b[5~", "\x1b[6~");
     fc.assert(
       fc.property(fc.array(key), fc.nat({ max: 60 }), fc.integer({ min: 2, max: 50 }), (keys, count, rows) => {
         const many = reportOf(Array.from({ length: count }, (_, i) => rowOf(`R${i}`, i)));
@@ -124,6 +124,10 @@ describe("the live table", () => {
         { ...row(2, "MSR", ""), vcpu: 8 },
       ],
       device: [{ ...row(2, "", ""), device }],
+      rip: [
+        { ...row(2, "IO", "0xe0 out"), rip: "0x100042", symbol: "pio_loop+0x10" },
+        { ...row(2, "IO", "0xe4 out"), rip: "0xffffffff81000000", symbol: null },
+      ],
       vm: [row(1, "", ""), row(2, "", "")],
     };
     const many: Report = { ...reportOf(details), machines, groups };
@@ -155,6 +159,11 @@ describe("the live table", () => {
     expect(shown("3", "\r", "\r", "\x7f")).toEqual(["m2 7"]);
     expect(shown("5")[0]).toMatch(/^testdev-latch m2/);
     expect(shown("5", "\r")).toEqual(["IO 0xe4 out"]);
+    expect(shown("5", "\r", "\r")).toEqual(["0xffffffff81000000 IO"]);
+    const traced = { ...many, machines: machines.map((each) => ({ ...each, sources: ["kvm_exit"] })) };
+    expect(frame(traced, afterOn(traced, "6")!, ROWS)).toContainEqual(
+      expect.stringMatching(/^pio_loop\+0x10 +IO +0xe0 out/),
+    );
     expect(frame(many, afterOn(many, "4", "\r", "\r")!, ROWS)[0]).toContain("by detail of m2 HLT");
   });
 
@@ -170,6 +179,8 @@ describe("the live table", () => {
     const foreign = { ...report, machines: [{ ...report.machines[0]!, sources: ["kvm_exit"] }] };
     expect(frame(foreign, after("5")!, ROWS).join(" ")).toContain("none of these VMs keeps one");
     expect(frame(report, after("5")!, ROWS)).toContain("no exits in this period");
+    expect(frame(report, after("6")!, ROWS).join(" ")).toContain("told by kvm_exit alone");
+    expect(frame(foreign, after("6")!, ROWS)).toContain("no exits in this period");
   });
 
   it("explains itself by h, and says what to do when no machine runs", () => {

@@ -12,8 +12,8 @@ const HELP = [
   "  p        freeze and go on",
   "  t        since the beginning, or only the last interval",
   "  c        other columns: extremes, median, and the times as bars",
-  "  1 to 5   by reason, by detail, by vCPU, by machine, by device",
-  "  Enter    reasons of this machine or vCPU, details of this reason or device",
+  "  1 to 6   by reason, detail, vCPU, machine, device, or the guest's instruction",
+  "  Enter    down: machine or vCPU, reason, detail, guest instruction",
   "  Bksp     back to where Enter was pressed",
   "  arrows   choose a row, scroll; page up and down",
   "  h        this help",
@@ -177,7 +177,7 @@ export function picture(report: Report, state: TuiState, rows: number, columns =
   const sort = sortColumn(state, visibleColumns(state, report, columns)).title;
   const foot =
     state.typing === undefined
-      ? `sorted by ${sort}   q quit  <> sort  f filter  p freeze  t total  1-5 by  h help`
+      ? `sorted by ${sort}   q quit  <> sort  f filter  p freeze  t total  1-6 by  h help`
       : `filter: ${state.typing}_`;
   const { lines: body, marked } = state.help
     ? { lines: HELP, marked: -1 }
