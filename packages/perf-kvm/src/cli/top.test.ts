@@ -65,6 +65,15 @@ describe.skipIf(!hasKvm)(`perf-kvm top${NEEDS_KVM}`, { concurrent: true }, () =>
     expect(counted(device, { device: latch.device })).toBe(20_000);
     expect(counted(device, { device: "exerciser" })).toBe(3000);
     expect(counted(vcpuReason, { vcpu: 0, reason: "MMIO" })).toBe(3000);
+    // Where its time went: the parts add up, and the devices that answered have theirs.
+    const [split] = total.times!;
+    expect(split).toMatchObject({ machine: "counted", userFrom: "ledger" });
+    const { guestNs, kernelNs, pollingNs, userNs, deviceNs, asleepNs, queuedNs, wallNs } = split!;
+    const parts = guestNs + kernelNs + pollingNs + userNs + deviceNs! + asleepNs + queuedNs;
+    expect(Math.abs(parts - wallNs)).toBeLessThan(1000);
+    const handled = device.reduce((sum, { count, handlerAvgNs }) => sum + count * handlerAvgNs!, 0);
+    expect(deviceNs! / handled).toBeCloseTo(1, 6);
+    expect(kernelNs).toBeGreaterThan(0);
     // KVM's own counters, from the machine's open stats descriptors.
     expect(total.stats[0]!.counters.exits).toBeGreaterThanOrEqual(23_000);
   });

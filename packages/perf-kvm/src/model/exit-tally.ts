@@ -119,9 +119,13 @@ export class ExitTally {
     if (this.#hasDetails) this.#pending = this.#pending?.detailed(event, variant, value);
   }
 
-  /** Where this vCPU's time went since the last call. */
-  takeTimes(): TracedTimes {
+  /** Where this vCPU's time went since the last call; a guest that runs just now has done so until `nowNs`. */
+  takeTimes(nowNs: number): TracedTimes {
     const times = this.#times;
+    if (nowNs > this.#entryNs) {
+      times.guestNs += nowNs - this.#entryNs;
+      this.#entryNs = nowNs;
+    }
     this.#times = { guestNs: 0, polledNs: 0, sleptNs: 0 };
     return times;
   }

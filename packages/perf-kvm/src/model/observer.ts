@@ -3,17 +3,26 @@
  * between as a Report. It prints nothing and has no clock of its own.
  */
 import { monotonicNs } from "@tools-kvm/kvm-binding";
-import { type FoundMachine, openMachine, processes, vcpusOf, vcpuThreads } from "../discover/machines.js";
+import {
+  type FollowedThread,
+  type FoundMachine,
+  openMachine,
+  processes,
+  vcpusOf,
+  vcpuThreads,
+} from "../discover/machines.js";
 import { type EventKind, isOfKind } from "../exits/event-kinds.js";
 import { type HostView, lookAtHost } from "../sources/host.js";
 import { LedgerSource } from "../sources/ledger.js";
 import type { ExitSource, SourceRow } from "../sources/source.js";
 import { StatsSource } from "../sources/stats.js";
+import { ThreadTimesSource } from "../sources/thread-times.js";
 import { HARDWARE_EVENTS, TracepointSource, USERSPACE_EVENTS } from "../sources/tracepoints.js";
 import { Accumulator } from "./accumulator.js";
 import { exitRows } from "./exit-rows.js";
 import { grouped } from "./groups.js";
 import type { MachineInfo, Report } from "./report.js";
+import { addSplits, type TimeSplit, timeSplit } from "./time-split.js";
 
 export const SOURCE_NAMES = ["tracepoints", "ledger", "stats"] as const;
 export type SourceName = (typeof SOURCE_NAMES)[number];
@@ -39,6 +48,7 @@ interface Totals {
   readonly vcpus: Accumulator;
   readonly rips: Accumulator;
   readonly counters: Record<string, number>;
+  times?: TimeSplit;
 }
 
 interface Watched {
@@ -46,6 +56,7 @@ interface Watched {
   readonly tracepoints: TracepointSource | undefined;
   readonly ledger: LedgerSource | undefined;
   readonly stats: StatsSource | undefined;
+  readonly threads: ThreadTimesSource;
 }
 
 export class Observer {
@@ -89,9 +100,17 @@ export class Observer {
     }
     for (const pid of now) {
       const known = this.#watched.get(pid);
-      if (known !== undefined) known.tracepoints?.follow(vcpuThreads(known.machine, this.#options.vcpus));
+      if (known !== undefined) this.#follow(known);
       else if (pid !== process.pid) this.#tryWatch(pid);
     }
+  }
+
+  /** Threads of vCPUs come, and go with their machine. */
+  #follow({ machine, tracepoints, threads }: Watched): void {
+    if (tracepoints === undefined && threads.size === machine.vcpuIds.length) return;
+    const followed = vcpuThreads(machine, this.#options.vcpus);
+    tracepoints?.follow(followed);
+    threads.follow(knownThreads(followed));
   }
 
   /** Empties the rings; call it several times a second. */
@@ -122,15 +141,20 @@ export class Observer {
       totals.rips.add(rips);
       return { machine: each.machine, rows, vcpus, rips };
     });
+    const stats = watched.flatMap((each) => {
+      if (each.stats === undefined) return [];
+      const counters = each.stats.collect();
+      addCounters(this.#totalsOf(each).counters, counters);
+      return [{ machine: each.machine.name, pid: each.machine.pid, counters }];
+    });
     const report: Report = {
       seconds,
       machines: watched.map(machineInfo),
       ...rowsAndGroups(collected, seconds),
-      stats: watched.flatMap((each) => {
-        if (each.stats === undefined) return [];
-        const counters = each.stats.collect();
-        addCounters(this.#totalsOf(each).counters, counters);
-        return [{ machine: each.machine.name, pid: each.machine.pid, counters }];
+      stats,
+      times: watched.flatMap((each, index) => {
+        const counters = stats.find(({ pid }) => pid === each.machine.pid)?.counters;
+        return this.#split(each, collected[index]!.rows, counters) ?? [];
       }),
       lost,
       notes: this.#notes(),
@@ -156,9 +180,27 @@ export class Observer {
         seconds,
       ),
       stats: totals.map(({ machine, counters }) => ({ machine: machine.name, pid: machine.pid, counters })),
+      times: totals.flatMap(({ times }) => times ?? []),
       lost: this.#lost,
       notes: this.#notes(),
     };
+  }
+
+  #split(watched: Watched, rows: readonly SourceRow[], counters?: Record<string, number>): TimeSplit | undefined {
+    const threads = watched.threads.collect();
+    if (threads === undefined) return undefined;
+    const { name, pid } = watched.machine;
+    // With --event the ledger is asked for some exits only.
+    const isWhole = watched.ledger !== undefined && (this.#options.event ?? "exit") === "exit";
+    const split = timeSplit(name, pid, {
+      threads,
+      traced: watched.tracepoints?.times,
+      ledger: isWhole ? handlerTimes(rows) : undefined,
+      counters,
+    });
+    const totals = this.#totalsOf(watched);
+    totals.times = totals.times === undefined ? split : addSplits(totals.times, split);
+    return split;
   }
 
   #notes(): string[] {
@@ -214,12 +256,15 @@ export class Observer {
       machine.ledger !== undefined && this.#wants("ledger")
         ? new LedgerSource(machine.ledger, { sinceNs: this.#startedNs, vcpus, event })
         : undefined;
-    return {
+    const watched = {
       machine,
       ledger,
+      threads: new ThreadTimesSource(machine.pid),
       tracepoints: this.#openTracepoints(machine, ledger !== undefined),
       stats: this.#wants("stats") ? StatsSource.open(machine.pid, vcpus) : undefined,
     };
+    watched.threads.follow(knownThreads(vcpuThreads(machine, vcpus)));
+    return watched;
   }
 
   #wants(source: SourceName): boolean {
@@ -303,6 +348,17 @@ function rowsAndGroups(machines: readonly MachineRows[], seconds: number): Pick<
       vm: all(({ rows }) => grouped(rows, "vm")),
     },
   };
+}
+
+function knownThreads(threads: readonly FollowedThread[]): number[] {
+  return threads.flatMap(({ tid, vcpu }) => (vcpu === null ? [] : [tid]));
+}
+
+/** Time between two KVM_RUN, by whether a device answered. */
+function handlerTimes(rows: readonly SourceRow[]): { deviceNs: number; otherNs: number } {
+  const sum = (wanted: (row: SourceRow) => boolean): number =>
+    rows.filter(wanted).reduce((ns, { handler }) => ns + (handler?.sumNs ?? 0), 0);
+  return { deviceNs: sum(({ device }) => device !== undefined), otherNs: sum(({ device }) => device === undefined) };
 }
 
 function addCounters(sums: Record<string, number>, counters: Readonly<Record<string, number>>): void {

@@ -1,5 +1,7 @@
 /** What every view shows: plain data, one shape for the screen, the plain table and JSON. */
 
+import type { TimeSplit } from "./time-split.js";
+
 /**
  * Where a row comes from: `kvm_exit` pairs the kernel's exit and entry tracepoints; `userspace` counts the kernel's
  * tracepoints of exits to user space; `ledger` is the VMM's own account of what it did with each.
@@ -83,6 +85,8 @@ export interface Report {
   /** The same, put together; absent in a report of a recording. */
   readonly groups?: ExitGroups;
   readonly stats: readonly StatsRow[];
+  /** Where the time of each machine's vCPUs went; without machines of which no vCPU's thread is known. Absent of a recording. */
+  readonly times?: readonly TimeSplit[];
   /** Tracepoint records that found no room; a count that is not zero makes the rows a lower bound. */
   readonly lost: number;
   /** What this host cannot show, and why. */

@@ -3,6 +3,7 @@
  * into columns, paired and counted at once.
  */
 import {
+  monotonicNs,
   PERF_SAMPLE_RAW,
   PERF_SAMPLE_TIME,
   PERF_TYPE_TRACEPOINT,
@@ -12,7 +13,7 @@ import {
 import { EventColumns, EventDecoder } from "../columns/events.js";
 import type { FollowedThread } from "../discover/machines.js";
 import { captureFilter, detailOf, type EventKind } from "../exits/event-kinds.js";
-import { ExitTally } from "../model/exit-tally.js";
+import { ExitTally, type TracedTimes } from "../model/exit-tally.js";
 import { RipBudget } from "../model/rip-tally.js";
 import type { ExitSource, SourceRow } from "./source.js";
 import { kvmTraceFormat, type TraceFormat } from "./trace-format.js";
@@ -56,6 +57,7 @@ export class TracepointSource implements ExitSource {
   readonly #rips = new RipBudget();
   #vcpus: readonly SourceRow[] = [];
   #ripRows: readonly SourceRow[] = [];
+  #times: TracedTimes = { guestNs: 0, polledNs: 0, sleptNs: 0 };
   readonly #event: EventKind;
   readonly #overNs: number;
   readonly #detailEvent: number | undefined;
@@ -105,6 +107,14 @@ export class TracepointSource implements ExitSource {
     this.drain();
     const threads = [...this.#threads.values(), ...this.#retired.splice(0)];
     this.#vcpus = threads.flatMap(({ vcpu, tally }) => (vcpu === null ? [] : tally.byReason(vcpu)));
+    const nowNs = monotonicNs();
+    this.#times = { guestNs: 0, polledNs: 0, sleptNs: 0 };
+    for (const { tally } of threads) {
+      const { guestNs, polledNs, sleptNs } = tally.takeTimes(nowNs);
+      this.#times.guestNs += guestNs;
+      this.#times.polledNs += polledNs;
+      this.#times.sleptNs += sleptNs;
+    }
     this.#ripRows = ExitTally.rips(threads.map(({ tally }) => tally));
     return ExitTally.rows(threads.map(({ tally }) => tally));
   }
@@ -115,6 +125,11 @@ export class TracepointSource implements ExitSource {
 
   get rips(): readonly SourceRow[] {
     return this.#ripRows;
+  }
+
+  /** Where the vCPUs' time went since the last `collect` but one; undefined where kvm_exit does not tell, or not of all. */
+  get times(): TracedTimes | undefined {
+    return this.name === "kvm_exit" && this.#event === "exit" ? this.#times : undefined;
   }
 
   takeLost(): number {

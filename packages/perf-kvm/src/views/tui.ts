@@ -4,6 +4,7 @@ import { columnsFor, type ExitColumn, headerLine, matches, rowLine, sortRows } f
 import { below, LEVEL_KEYS, type Place, placeTitle, rowsAt, whyEmpty } from "./place.js";
 import { statsText, summaryLine } from "./plain.js";
 import { Screen } from "./screen.js";
+import { timeLine } from "./time-line.js";
 
 const HELP = [
   "  q        quit",
@@ -18,6 +19,7 @@ const HELP = [
   "  arrows   choose a row, scroll; page up and down",
   "  h        this help",
   "",
+  "  time:    where the vCPUs' time went; what has a ~ is by the kernel's ticks",
   "  TIME     part of all time that this kind of exit accounts for",
   "  AVG P99  time away from the guest, from kvm_exit to kvm_entry",
   "  HANDLER  mean time in the VMM's device, from its exit ledger",
@@ -165,9 +167,11 @@ export interface Picture {
 
 /** A frame: exactly `rows` lines, notes and counters cut to `columns` at their words. */
 export function picture(report: Report, state: TuiState, rows: number, columns = 80): Picture {
+  const time = timeText(report, state);
   const head = [
     ...wrapped(`perf-kvm top: ${summaryLine(report)}${placeText(state)}`, columns),
     ...report.notes.flatMap((note) => wrapped(`! ${note}`, columns)),
+    ...(time === "" ? [] : wrapped(time, columns)),
     ...report.stats.flatMap(({ machine, counters }) => {
       const text = statsText(counters, report.seconds);
       return text === "" ? [] : wrapped(`${machine}: ${text}`, columns);
@@ -190,6 +194,11 @@ export function picture(report: Report, state: TuiState, rows: number, columns =
 
 export function frame(report: Report, state: TuiState, rows: number, columns = 80): readonly string[] {
   return picture(report, state, rows, columns).lines;
+}
+
+function timeText({ times = [] }: Report, { place }: TuiState): string {
+  const line = timeLine(times.filter(({ pid }) => place.pid === undefined || place.pid === pid));
+  return line === "" ? "" : `time: ${line}`;
 }
 
 function placeText({ place, total, frozen, filter }: TuiState): string {
