@@ -130,6 +130,17 @@ describe("exits of a vCPU", () => {
     expect(ExitTally.rows([tallyOf(records)]).map(brief)).toContain("3 NPF");
   });
 
+  it("of a halted vCPU account for no time that was only waited", () => {
+    const records = new Records();
+    records.sample("kvm_exit", 1000, { ...SVM_HLT, guest_rip: 1 });
+    records.sample("kvm_vcpu_wakeup", 91_000, { ns: 89_000, waited: 1 }).sample("kvm_entry", 92_000);
+    const tally = tallyOf(records, detailed());
+    expect(tally.byReason(0)).toMatchObject([{ reason: "HLT", spentNs: 2000, away: { sumNs: 91_000 } }]);
+    expect(ExitTally.rips([tally])).toMatchObject([{ spentNs: expect.closeTo(2000, 6), away: { sumNs: 91_000 } }]);
+    expect(ExitTally.rows([tally])).toMatchObject([{ detail: "slept", spentNs: 2000, away: { sumNs: 91_000 } }]);
+    expect(ExitTally.rows([tallyOf(records)])).toMatchObject([{ detail: "", spentNs: 91_000 }]);
+  });
+
   it("are told apart by the guest's instruction, up to a bound", () => {
     const kernel = 0xffff_ffff_8100_0123n;
     const records = new Records();

@@ -37,6 +37,8 @@ export class ExitTally {
   #pending: HardwareKind | undefined;
   #exitNs = 0;
   #rip = 0;
+  /** How long the pending exit has been waited for, as the vCPU was halted. */
+  #waitedNs = 0;
   /** When the guest was entered that has not been left yet; NaN when it has, or nothing is known. */
   #entryNs = Number.NaN;
   #times: TracedTimes = { guestNs: 0, polledNs: 0, sleptNs: 0 };
@@ -74,6 +76,7 @@ export class ExitTally {
           if (!this.#hasEntered) break;
           this.#pending = this.#kindOf(variant[i]!, reason[i]!, detail[i]!);
           this.#exitNs = timeNs[i]!;
+          this.#waitedNs = 0;
           if (this.#exitNs > this.#entryNs) this.#times.guestNs += this.#exitNs - this.#entryNs;
           this.#entryNs = Number.NaN;
           if (rip !== undefined) this.#rip = rip[i]!;
@@ -87,6 +90,7 @@ export class ExitTally {
         case EVENT.WAKEUP:
           if (variant[i] === 0) this.#times.polledNs += detail[i]!;
           else this.#times.sleptNs += detail[i]!;
+          this.#waitedNs += detail[i]!;
           this.#tell(event, variant[i]!, 0);
           break;
         case EVENT.PIO:
@@ -111,6 +115,7 @@ export class ExitTally {
     const ns = Math.max(0, timeNs - this.#exitNs);
     if (ns < this.overNs) return;
     kind.stat.add(ns);
+    if (this.#hasDetails) kind.waitedNs += Math.min(this.#waitedNs, ns);
     kind.rips?.add(this.#rip, ns);
   }
 
@@ -132,17 +137,17 @@ export class ExitTally {
 
   /** The kinds of this thread by reason, since the last `rows`. */
   byReason(vcpu: number): SourceRow[] {
-    const sums = new Map<string, Stat>();
-    for (const { reason, stat } of this.#kinds()) {
+    const sums = new Map<string, { away: Stat; spentNs: number }>();
+    for (const { reason, stat, waitedNs } of this.#kinds()) {
       if (stat.count === 0) continue;
-      const sum = sums.get(reason) ?? new Stat();
-      sum.merge(stat);
+      const sum = sums.get(reason) ?? { away: new Stat(), spentNs: 0 };
+      sum.away.merge(stat);
+      sum.spentNs += stat.sumNs - waitedNs;
       sums.set(reason, sum);
     }
     return [
-      ...[...sums].map(([reason, away]) => {
-        const { count, sumNs } = away;
-        return { source: "kvm_exit" as const, reason, detail: "", vcpu, count, away, spentNs: sumNs };
+      ...[...sums].map(([reason, { away, spentNs }]) => {
+        return { source: "kvm_exit" as const, reason, detail: "", vcpu, count: away.count, away, spentNs };
       }),
       ...[...this.#userspace.byReason()].map(([reason, count]) => {
         return { source: "userspace" as const, reason, detail: "", vcpu, count };
@@ -152,7 +157,7 @@ export class ExitTally {
 
   /** The kinds of several threads together, since the last call. Counting starts again. */
   static rows(tallies: readonly ExitTally[]): SourceRow[] {
-    const hardware = new Map<string, SourceRow & { away: Stat }>();
+    const hardware = new Map<string, HardwareRow>();
     const userspace = new Map<string, SourceRow>();
     for (const tally of tallies) {
       for (const kind of tally.#kinds()) mergeHardware(hardware, kind);
@@ -162,25 +167,29 @@ export class ExitTally {
       }
     }
     return [
-      ...[...hardware.values()].map((row) => ({ ...row, count: row.away.count, spentNs: row.away.sumNs })),
+      ...[...hardware.values()].map((row) => ({ ...row, source: "kvm_exit" as const, count: row.away.count })),
       ...userspace.values(),
     ];
   }
 
   /** By kind and the guest's instruction, of several threads together, since the last call. Counting starts again. */
   static rips(tallies: readonly ExitTally[]): SourceRow[] {
-    const rows = new Map<string, SourceRow & { away: Stat }>();
+    const rows = new Map<string, HardwareRow & { rip: number }>();
     for (const tally of tallies) {
-      for (const { reason, detail, rips } of tally.#kinds()) {
+      for (const { reason, detail, rips, workShare } of tally.#kinds()) {
         for (const [rip, away] of rips?.take() ?? []) {
           const key = `${reason} ${detail} ${rip}`;
+          const spentNs = workShare * away.sumNs;
           const known = rows.get(key);
-          if (known === undefined) rows.set(key, { source: "kvm_exit", reason, detail, rip, count: 0, away });
-          else known.away.merge(away);
+          if (known === undefined) rows.set(key, { reason, detail, rip, away, spentNs });
+          else {
+            known.away.merge(away);
+            known.spentNs += spentNs;
+          }
         }
       }
     }
-    return [...rows.values()].map((row) => ({ ...row, count: row.away.count, spentNs: row.away.sumNs }));
+    return [...rows.values()].map((row) => ({ ...row, source: "kvm_exit", count: row.away.count }));
   }
 
   #kinds(): HardwareKind[] {
@@ -213,14 +222,24 @@ export class ExitTally {
   }
 }
 
-function mergeHardware(rows: Map<string, SourceRow & { away: Stat }>, { reason, detail, stat }: HardwareKind): void {
+/** A row of kvm_exit while it is added up. */
+interface HardwareRow {
+  readonly reason: string;
+  readonly detail: string;
+  readonly away: Stat;
+  spentNs: number;
+}
+
+function mergeHardware(rows: Map<string, HardwareRow>, kind: HardwareKind): void {
+  const { reason, detail, stat, waitedNs } = kind;
   if (stat.count === 0) return;
   const key = `${reason} ${detail}`;
   let row = rows.get(key);
   if (row === undefined) {
-    row = { source: "kvm_exit", reason, detail, count: 0, away: new Stat() };
+    row = { reason, detail, away: new Stat(), spentNs: 0 };
     rows.set(key, row);
   }
   row.away.merge(stat);
-  stat.clear();
+  row.spentNs += stat.sumNs - waitedNs;
+  kind.clear();
 }

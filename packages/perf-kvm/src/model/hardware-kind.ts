@@ -15,6 +15,8 @@ export class HardwareKind {
   /** The event (one of EVENT) that told the detail; -1 when it is the exit's own. */
   readonly event: number;
   readonly stat = new Stat();
+  /** How much of these times a halted vCPU was only waited for. */
+  waitedNs = 0;
   readonly rips: RipTally | undefined;
   readonly #ripBudget: RipBudget | undefined;
   readonly #base: HardwareKind;
@@ -39,6 +41,17 @@ export class HardwareKind {
     const base = this.#base;
     const kinds = base.#details[event];
     return kinds?.get(keyOf(event, variant, value)) ?? base.#newDetail(event, variant, value);
+  }
+
+  /** The part of these times that was work. */
+  get workShare(): number {
+    const { sumNs } = this.stat;
+    return sumNs === 0 ? 1 : (sumNs - this.waitedNs) / sumNs;
+  }
+
+  clear(): void {
+    this.stat.clear();
+    this.waitedNs = 0;
   }
 
   /** This kind and those with details. */

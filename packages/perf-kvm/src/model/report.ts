@@ -26,7 +26,7 @@ export interface ExitRow {
   readonly count: number;
   /** Exits a second. */
   readonly rate: number;
-  /** Part of this source's time that this row took, 0 to 1; null when the source knows no times. */
+  /** Part of this source's time that this row took, 0 to 1, without what a halted vCPU was only waited for; null when the source knows no times. */
   readonly share: number | null;
   /** Time away from the guest, from the exit to the next entry. Only `kvm_exit` knows it. */
   readonly avgNs: number | null;

@@ -10,7 +10,6 @@ interface Totals {
   /** The slot; of a vCPU's reason any of its slots. */
   readonly slot: LedgerSlotSnapshot;
   count: number;
-  kernelNs: number;
   handlerNs: number;
   readonly handlerHistogram: Float64Array;
 }
@@ -93,12 +92,11 @@ function look(ledger: ExitLedger, { vcpus, event = "exit" }: Wanted): Snapshot {
 function add(sums: Map<number, Totals>, key: number, slot: LedgerSlotSnapshot): void {
   const sum = sums.get(key);
   if (sum === undefined) {
-    const { count, kernelNs, handlerNs } = slot;
-    sums.set(key, { slot, count, kernelNs, handlerNs, handlerHistogram: slot.handlerHistogram.slice() });
+    const { count, handlerNs } = slot;
+    sums.set(key, { slot, count, handlerNs, handlerHistogram: slot.handlerHistogram.slice() });
     return;
   }
   sum.count += slot.count;
-  sum.kernelNs += slot.kernelNs;
   sum.handlerNs += slot.handlerNs;
   slot.handlerHistogram.forEach((count, bucket) => {
     sum.handlerHistogram[bucket]! += count;
@@ -124,8 +122,8 @@ function changed(
       handler.histogram[bucket] = total - (past?.handlerHistogram[bucket] ?? 0);
     });
     handler.extremesFromHistogram();
-    const spentNs = after.kernelNs - (past?.kernelNs ?? 0) + handler.sumNs;
-    return [rowOf(key, { source: "ledger", count, handler, spentNs }, after)];
+    // The time in KVM_RUN before it is the guest's too, and that of its sleep: it is not this exit's.
+    return [rowOf(key, { source: "ledger", count, handler, spentNs: handler.sumNs }, after)];
   });
 }
 

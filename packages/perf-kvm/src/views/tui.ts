@@ -20,7 +20,7 @@ const HELP = [
   "  h        this help",
   "",
   "  time:    where the vCPUs' time went; what has a ~ is by the kernel's ticks",
-  "  TIME     part of all time that this kind of exit accounts for",
+  "  TIME     part of all exits' time, without what a halted vCPU only waited",
   "  AVG P99  time away from the guest, from kvm_exit to kvm_entry",
   "  HANDLER  mean time in the VMM's device, from its exit ledger",
   "  -        cannot be known on this host",
