@@ -1,8 +1,10 @@
 /** `perf-kvm top` on real machines: the guest makes exactly so many exits of a kind, and the table has to say so. */
+import { setTimeout } from "node:timers/promises";
 import { hasKvm, NEEDS_KVM, PERF_KVM, type Process, Scratch, Terminal } from "tools-testing";
 import { afterAll, describe, expect, it, vi } from "vitest";
 import type { ExitRow, Report } from "../model/report.js";
 import { lookAtHost } from "../sources/host.js";
+import { Glass } from "../views/testing.js";
 
 vi.setConfig({ testTimeout: 60_000 });
 const scratch = new Scratch(PERF_KVM);
@@ -188,6 +190,43 @@ describe.skipIf(!hasKvm)(`perf-kvm top${NEEDS_KVM}`, { concurrent: true }, () =>
     expect(await top.ended).toMatchObject({ status: 0, signal: null });
     expect(terminal.text().endsWith("\x1b[?25h\x1b[?1049l")).toBe(true);
     expect(terminal.settings()).toBe(before);
+  });
+
+  it("shows on 80x24 exactly what the guest did, in every table", async () => {
+    const machine = await scratch.machine("exact");
+    const terminal = new Terminal();
+    terminals.push(terminal);
+    const top = terminal.start(scratch, ["top", "--vm", "exact", "--interval", "0.1"]);
+    await terminal.until("sorted by RATE/s");
+    const lines = (): string[] => {
+      const glass = new Glass(80, 24);
+      glass.write(Buffer.from(terminal.text(), "latin1").toString("utf8"));
+      return glass.lines;
+    };
+    const shows = async (row: RegExp): Promise<void> => {
+      while (!lines().some((line) => row.test(line))) await setTimeout(50);
+    };
+    terminal.type("t");
+    await command(machine, "exits pio 3210");
+    await command(machine, "exits mmio 432");
+    await shows(/^IO +0xe0 out +3210 .* testdev-latch /);
+    await shows(/^MMIO +0xfeb0000\w in +432 .* exerciser /);
+    expect(lines()[0]).toMatch(/^perf-kvm top: exact \(pid \d+, 1 vCPU\); \S+ s {2}TOTAL +$/);
+    expect(lines().join("\n")).toMatch(/^time: .*kernel ~?\d.*device \d/m);
+    terminal.type("c");
+    await shows(/^IO +0xe0 out +3210 .*[▁-█]/);
+    terminal.type("1");
+    await shows(/^MMIO +ledger +432 /);
+    terminal.type("5");
+    await shows(/^testdev-latch +exact +3210 /);
+    terminal.type("6");
+    await shows(tracepoints === "userspace" ? /told by kvm_exit alone/ : /GUEST RIP/);
+    terminal.type("3");
+    await shows(/^exact +0 +\d/);
+    terminal.type("\r");
+    await shows(/^MMIO +ledger +432 /);
+    terminal.type("q");
+    expect(await top.ended).toMatchObject({ status: 0, signal: null });
   });
 
   it.each(["SIGTERM", "SIGINT", "SIGHUP"] as const)("gives the terminal back after %s", async (signal) => {
