@@ -50,8 +50,11 @@ export function timeSplit(name: string, pid: number, { threads, traced, ledger, 
   const deviceNs = ledger === undefined ? null : take(ledger.deviceNs);
   const userNs = take(ledger?.otherNs ?? threads.userNs);
   const asleepNs = take(wallNs - threads.runNs - threads.queuedNs);
-  const queuedNs = take(threads.queuedNs);
   const pollingNs = take(counters === undefined ? (traced?.polledNs ?? 0) : polled(counters));
+  // A handler's time goes on while its thread waits for a CPU: what the kernel had of the CPU is not the queue's.
+  const handlersRunNs = ledger === undefined ? userNs : Math.min(userNs + (deviceNs ?? 0), threads.userNs);
+  const kernelRunNs = Math.max(0, threads.runNs - guestNs - pollingNs - handlersRunNs);
+  const queuedNs = take(Math.min(threads.queuedNs, rest - kernelRunNs));
   return {
     machine: name,
     pid,
