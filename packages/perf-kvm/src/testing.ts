@@ -72,6 +72,13 @@ const EVENTS: Record<(typeof EVENT_NAMES)[number], { readonly fields: readonly F
       ],
       sizeBytes: 40,
     },
+    kvm_emulate_insn: {
+      fields: [
+        ["__u64", "rip", 8, 8],
+        ["__u32", "csbase", 16, 4],
+      ],
+      sizeBytes: 40,
+    },
     kvm_vcpu_wakeup: {
       fields: [
         ["__u64", "ns", 8, 8],

@@ -90,6 +90,7 @@ describe.skipIf(!hasKvm)(`perf-kvm top${NEEDS_KVM}`, { concurrent: true }, () =>
       const top = scratch.start(["top", "--vm", "traced", ...options]);
       await top.until("\n");
       await command(machine, "exits pio 5000");
+      await command(machine, "exits cpuid 700");
       await command(machine, "echo done");
       top.signal("SIGINT");
       const { stdout } = await top.ended;
@@ -98,6 +99,11 @@ describe.skipIf(!hasKvm)(`perf-kvm top${NEEDS_KVM}`, { concurrent: true }, () =>
       const reason = tracepoints === "userspace" ? "IO" : expect.stringMatching(/^IO/);
       const rows = total.rows.filter(({ detail }) => detail === "0xe0 out");
       expect(rows).toMatchObject([{ reason, count: 5000, device: null }]);
+      expect(total.rows).toContainEqual(expect.objectContaining({ reason: "CPUID", detail: "leaf 0x0", count: 700 }));
+      // Each comes from one instruction of the guest.
+      const { rip } = total.groups!;
+      expect(rip.filter(({ detail }) => detail === "0xe0 out")).toMatchObject([{ count: 5000 }]);
+      expect(rip.filter(({ detail }) => detail === "leaf 0x0")).toMatchObject([{ reason: "CPUID", count: 700 }]);
     },
   );
 
@@ -220,7 +226,7 @@ describe.skipIf(!hasKvm)(`perf-kvm top${NEEDS_KVM}`, { concurrent: true }, () =>
     terminal.type("5");
     await shows(/^testdev-latch +exact +3210 /);
     terminal.type("6");
-    await shows(tracepoints === "userspace" ? /told by kvm_exit alone/ : /GUEST RIP/);
+    await shows(tracepoints === "userspace" ? /told by tracepoints/ : /GUEST RIP/);
     terminal.type("3");
     await shows(/^exact +0 +\d/);
     terminal.type("\r");

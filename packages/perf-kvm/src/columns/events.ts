@@ -15,6 +15,7 @@ export const EVENT = {
   CPUID: 6,
   PAGE_FAULT: 7,
   WAKEUP: 8,
+  EMULATE: 9,
 } as const;
 
 export const EVENT_NAMES = [
@@ -27,6 +28,7 @@ export const EVENT_NAMES = [
   "kvm_cpuid",
   "kvm_page_fault",
   "kvm_vcpu_wakeup",
+  "kvm_emulate_insn",
 ] as const;
 
 /** perf_event.h: record types, and what our events put into a sample (PERF_SAMPLE_TIME | PERF_SAMPLE_RAW). */
@@ -52,7 +54,7 @@ export class EventColumns {
   readonly variant: Uint8Array;
   /** Exit information of EXIT; port, address, MSR or leaf of the others; how long a WAKEUP took to come, in ns. */
   readonly detail: Float64Array;
-  /** The guest's instruction pointer of EXIT, as a signed number; only where it was asked for. */
+  /** The guest's instruction pointer of EXIT and EMULATE, as a signed number; only where it was asked for. */
   readonly rip: Float64Array | undefined;
 
   constructor(capacity: number, { hasRip = false } = {}) {
@@ -105,6 +107,7 @@ const FIELDS: Record<number, { reason?: string; variant?: string; detail?: strin
   [EVENT.CPUID]: { detail: "function" },
   [EVENT.PAGE_FAULT]: { detail: "fault_address" },
   [EVENT.WAKEUP]: { variant: "waited", detail: "ns" },
+  [EVENT.EMULATE]: { rip: "rip" },
 };
 
 /** Decodes what a ring gave. A record that is not one of ours, or is cut, is passed over; nothing throws. */

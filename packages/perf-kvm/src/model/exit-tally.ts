@@ -30,6 +30,12 @@ export interface TracedTimes {
   sleptNs: number;
 }
 
+export interface ExitTallyOptions {
+  readonly fromEntry?: boolean;
+  readonly details?: RipBudget;
+  readonly countsEmulation?: boolean;
+}
+
 export class ExitTally {
   readonly #hardware = new Map<number, HardwareKind>();
   readonly #userspace: UserspaceTally;
@@ -48,22 +54,25 @@ export class ExitTally {
   detailEvent: number | undefined;
   readonly #hasDetails: boolean;
   readonly #ripBudget: RipBudget | undefined;
+  readonly #countsEmulation: boolean;
 
   #hasEntered: boolean;
 
   /**
    * Tallies with the same budget are limited together. With `fromEntry`, exits before the first entry are not counted:
    * a recording may have begun in the middle of one. With `details`, exits are told apart by what other events say of
-   * them, and by the guest's instruction while the budget has room.
+   * them, and by the guest's instruction while the budget has room. With `countsEmulation`, what KVM emulates is counted of
+   * its own: there is no kvm_exit that it would be part of.
    */
   constructor(
     budget = new KindBudget(),
-    { fromEntry = false, details }: { fromEntry?: boolean; details?: RipBudget } = {},
+    { fromEntry = false, details, countsEmulation = false }: ExitTallyOptions = {},
   ) {
     this.#hasEntered = !fromEntry;
     this.#budget = budget;
     this.#hasDetails = details !== undefined;
     this.#ripBudget = details;
+    this.#countsEmulation = countsEmulation;
     this.#userspace = new UserspaceTally(budget);
   }
 
@@ -100,7 +109,15 @@ export class ExitTally {
           this.#userspace.access(event, variant[i]!, detail[i]!);
           this.#tell(event, variant[i]!, detail[i]!);
           break;
-        default:
+        case EVENT.EMULATE:
+          if (rip !== undefined) this.#userspace.emulates(rip[i]!);
+          break;
+        case EVENT.MSR:
+        case EVENT.CPUID:
+          if (this.#countsEmulation) this.#userspace.emulated(event, variant[i]!, detail[i]!);
+          this.#tell(event, variant[i]!, detail[i]!);
+          break;
+        case EVENT.PAGE_FAULT:
           this.#tell(event, variant[i]!, detail[i]!);
       }
     }
@@ -149,26 +166,19 @@ export class ExitTally {
       ...[...sums].map(([reason, { away, spentNs }]) => {
         return { source: "kvm_exit" as const, reason, detail: "", vcpu, count: away.count, away, spentNs };
       }),
-      ...[...this.#userspace.byReason()].map(([reason, count]) => {
-        return { source: "userspace" as const, reason, detail: "", vcpu, count };
-      }),
+      ...this.#userspace.byReason().map((row) => ({ ...row, vcpu })),
     ];
   }
 
   /** The kinds of several threads together, since the last call. Counting starts again. */
   static rows(tallies: readonly ExitTally[]): SourceRow[] {
     const hardware = new Map<string, HardwareRow>();
-    const userspace = new Map<string, SourceRow>();
     for (const tally of tallies) {
       for (const kind of tally.#kinds()) mergeHardware(hardware, kind);
-      for (const row of tally.#userspace.take()) {
-        const key = `${row.reason} ${row.detail}`;
-        userspace.set(key, { ...row, count: row.count + (userspace.get(key)?.count ?? 0) });
-      }
     }
     return [
       ...[...hardware.values()].map((row) => ({ ...row, source: "kvm_exit" as const, count: row.away.count })),
-      ...userspace.values(),
+      ...addedUp(tallies.flatMap((tally) => tally.#userspace.take())),
     ];
   }
 
@@ -189,7 +199,10 @@ export class ExitTally {
         }
       }
     }
-    return [...rows.values()].map((row) => ({ ...row, source: "kvm_exit", count: row.away.count }));
+    return [
+      ...[...rows.values()].map((row) => ({ ...row, source: "kvm_exit" as const, count: row.away.count })),
+      ...addedUp(tallies.flatMap((tally) => tally.#userspace.rips())),
+    ];
   }
 
   #kinds(): HardwareKind[] {
@@ -242,4 +255,14 @@ function mergeHardware(rows: Map<string, HardwareRow>, kind: HardwareKind): void
   row.away.merge(stat);
   row.spentNs += stat.sumNs - waitedNs;
   kind.clear();
+}
+
+/** Rows of the same kind as one; they have counts alone. */
+function addedUp(rows: readonly SourceRow[]): SourceRow[] {
+  const sums = new Map<string, SourceRow>();
+  for (const row of rows) {
+    const key = `${row.source} ${row.reason} ${row.detail} ${row.rip ?? ""}`;
+    sums.set(key, { ...row, count: row.count + (sums.get(key)?.count ?? 0) });
+  }
+  return [...sums.values()];
 }

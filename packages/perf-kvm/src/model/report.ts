@@ -4,9 +4,10 @@ import type { TimeSplit } from "./time-split.js";
 
 /**
  * Where a row comes from: `kvm_exit` pairs the kernel's exit and entry tracepoints; `userspace` counts the kernel's
- * tracepoints of exits to user space; `ledger` is the VMM's own account of what it did with each.
+ * tracepoints of exits to user space; `emulation` those of MSRs and CPUID that KVM emulates, where `kvm_exit` does not fire;
+ * `ledger` is the VMM's own account of what it did with each.
  */
-export type RowSource = "kvm_exit" | "userspace" | "ledger";
+export type RowSource = "kvm_exit" | "userspace" | "emulation" | "ledger";
 
 /** One kind of exit of one machine in one period. A figure that this host cannot tell is null, never a guess. */
 export interface ExitRow {
@@ -55,7 +56,7 @@ export interface ExitGroups {
   readonly vcpuReason: readonly ExitRow[];
   /** One row a device of the machine: what the ledger knows of it, all its ports and addresses together. */
   readonly device: readonly ExitRow[];
-  /** One row a kind of exit and guest instruction. Only `kvm_exit` knows it. */
+  /** One row a kind of exit and guest instruction. The ledger does not know it. */
   readonly rip: readonly ExitRow[];
   /** One row a machine and source. */
   readonly vm: readonly ExitRow[];

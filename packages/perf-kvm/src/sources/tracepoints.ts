@@ -24,6 +24,9 @@ export const HARDWARE_EVENTS = ["kvm_exit", "kvm_entry"] as const;
 const DETAIL_EVENTS = ["kvm_mmio", "kvm_msr", "kvm_cpuid", "kvm_page_fault", "kvm_vcpu_wakeup"] as const;
 export const USERSPACE_EVENTS = ["kvm_userspace_exit", "kvm_pio", "kvm_mmio"] as const;
 
+/** Beside them: what KVM emulates itself, and the guest's instruction. */
+const EMULATION_EVENTS = ["kvm_msr", "kvm_cpuid", "kvm_emulate_insn"] as const;
+
 /** 1 MiB: a tenth of a second of a million events a second, of 68 bytes each, fits several times over at 100k. */
 const RING_PAGES = 256;
 const CLOCK_MONOTONIC = 1;
@@ -70,12 +73,13 @@ export class TracepointSource implements ExitSource {
     this.#overNs = overNs;
     const detail = this.name === "kvm_exit" ? detailOf(event) : undefined;
     this.#detailEvent = detail?.event;
-    const details = this.name === "kvm_exit" && event === "exit" ? DETAIL_EVENTS : [];
+    const more = this.name === "kvm_exit" ? DETAIL_EVENTS : EMULATION_EVENTS;
+    const details = event === "exit" || this.name === "userspace" ? more : [];
     const names = [...events, ...details, ...(detail === undefined ? [] : [detail.tracepoint])];
     this.#formats = names.flatMap((name) => kvmTraceFormat(name) ?? []);
     if (this.#formats.length === 0) throw new Error("tracefs does not show KVM's tracepoints");
     this.#decoder = new EventDecoder(this.#formats);
-    this.#columns = new EventColumns(BATCH_EVENTS, { hasRip: this.name === "kvm_exit" });
+    this.#columns = new EventColumns(BATCH_EVENTS, { hasRip: true });
   }
 
   /** Traces exactly these threads from now on. A thread that is gone by now is passed over. */
@@ -166,7 +170,10 @@ export class TracepointSource implements ExitSource {
       const ring = events[0]!.mapRing(RING_PAGES);
       for (const event of events.slice(1)) event.setOutput(events[0]!);
       for (const event of events) event.enable();
-      const tally = new ExitTally(undefined, this.name === "kvm_exit" ? { details: this.#rips } : {});
+      const tally = new ExitTally(
+        undefined,
+        this.name === "kvm_exit" ? { details: this.#rips } : { countsEmulation: true },
+      );
       tally.overNs = this.#overNs;
       tally.detailEvent = this.#detailEvent;
       return { tid, vcpu, events, ring, tally };

@@ -179,7 +179,7 @@ describe("the live table", () => {
     const foreign = { ...report, machines: [{ ...report.machines[0]!, sources: ["kvm_exit"] }] };
     expect(frame(foreign, after("5")!, ROWS).join(" ")).toContain("none of these VMs keeps one");
     expect(frame(report, after("5")!, ROWS)).toContain("no exits in this period");
-    expect(frame(report, after("6")!, ROWS).join(" ")).toContain("told by kvm_exit alone");
+    expect(frame(report, after("6")!, ROWS).join(" ")).toContain("told by tracepoints");
     expect(frame(foreign, after("6")!, ROWS)).toContain("no exits in this period");
   });
 
