@@ -19,7 +19,7 @@ import { StatsSource } from "../sources/stats.js";
 import { ThreadTimesSource } from "../sources/thread-times.js";
 import { HARDWARE_EVENTS, TracepointSource, USERSPACE_EVENTS } from "../sources/tracepoints.js";
 import { Accumulator } from "./accumulator.js";
-import { exitRows } from "./exit-rows.js";
+import { type AddressResolver, exitRows } from "./exit-rows.js";
 import { grouped } from "./groups.js";
 import type { MachineInfo, Report } from "./report.js";
 import { addSplits, type TimeSplit, timeSplit } from "./time-split.js";
@@ -38,6 +38,8 @@ export interface ObserverOptions {
   readonly overNs?: number;
   /** Only these sources; when left out, what tells most at the least cost to the guest. */
   readonly sources?: readonly SourceName[];
+  /** What names the addresses of a machine's guest; asked once a machine. */
+  readonly symbolsOf?: (machine: { readonly pid: number; readonly name: string }) => AddressResolver | undefined;
 }
 
 /** What has been seen of a machine so far; it outlives the machine. */
@@ -65,6 +67,7 @@ export class Observer {
   readonly #watched = new Map<number, Watched>();
   readonly #refused = new Set<string>();
   #ended: Watched[] = [];
+  readonly #resolvers = new Map<number, AddressResolver | undefined>();
   readonly #totals = new Map<number, Totals>();
   readonly #startedNs = monotonicNs();
   #since = this.#startedNs;
@@ -150,7 +153,7 @@ export class Observer {
     const report: Report = {
       seconds,
       machines: watched.map(machineInfo),
-      ...rowsAndGroups(collected, seconds),
+      ...this.#rowsAndGroups(collected, seconds),
       stats,
       times: watched.flatMap((each, index) => {
         const counters = stats.find(({ pid }) => pid === each.machine.pid)?.counters;
@@ -170,7 +173,7 @@ export class Observer {
     return {
       seconds,
       machines: totals.map(({ info }) => info),
-      ...rowsAndGroups(
+      ...this.#rowsAndGroups(
         totals.map(({ machine, rows, vcpus, rips }) => ({
           machine,
           rows: rows.rows,
@@ -201,6 +204,32 @@ export class Observer {
     const totals = this.#totalsOf(watched);
     totals.times = totals.times === undefined ? split : addSplits(totals.times, split);
     return split;
+  }
+
+  #rowsAndGroups(machines: readonly MachineRows[], seconds: number): Pick<Report, "rows" | "groups"> {
+    const all = (rowsOf: (machine: MachineRows) => readonly SourceRow[]) =>
+      machines.flatMap((each) => exitRows(rowsOf(each), each.machine, seconds, this.#resolverOf(each.machine)));
+    return {
+      rows: all(({ rows }) => rows),
+      groups: {
+        reason: all(({ rows }) => grouped(rows, "reason")),
+        vcpu: all(({ vcpus }) => grouped(vcpus, "vcpu")),
+        vcpuReason: all(({ vcpus }) => vcpus),
+        rip: all(({ rips }) => rips),
+        device: all(({ rows }) =>
+          grouped(
+            rows.filter(({ device }) => device !== undefined),
+            "device",
+          ),
+        ),
+        vm: all(({ rows }) => grouped(rows, "vm")),
+      },
+    };
+  }
+
+  #resolverOf({ pid, name }: FoundMachine): AddressResolver | undefined {
+    if (!this.#resolvers.has(pid)) this.#resolvers.set(pid, this.#options.symbolsOf?.({ pid, name }));
+    return this.#resolvers.get(pid);
   }
 
   #notes(): string[] {
@@ -327,27 +356,6 @@ interface MachineRows {
   readonly rows: readonly SourceRow[];
   readonly vcpus: readonly SourceRow[];
   readonly rips: readonly SourceRow[];
-}
-
-function rowsAndGroups(machines: readonly MachineRows[], seconds: number): Pick<Report, "rows" | "groups"> {
-  const all = (rowsOf: (machine: MachineRows) => readonly SourceRow[]) =>
-    machines.flatMap((each) => exitRows(rowsOf(each), each.machine, seconds));
-  return {
-    rows: all(({ rows }) => rows),
-    groups: {
-      reason: all(({ rows }) => grouped(rows, "reason")),
-      vcpu: all(({ vcpus }) => grouped(vcpus, "vcpu")),
-      vcpuReason: all(({ vcpus }) => vcpus),
-      rip: all(({ rips }) => rips),
-      device: all(({ rows }) =>
-        grouped(
-          rows.filter(({ device }) => device !== undefined),
-          "device",
-        ),
-      ),
-      vm: all(({ rows }) => grouped(rows, "vm")),
-    },
-  };
 }
 
 function knownThreads(threads: readonly FollowedThread[]): number[] {
