@@ -100,6 +100,21 @@ describe("the live table", () => {
     expect(chosen("\x1b[6~", "\x1b[5~", "\x1b[A")).toMatch(/^R0 /);
   });
 
+  it("keeps the chosen row when others overtake it, and the first place while none is chosen", () => {
+    const faster = reportOf([rowOf("IO", 10), rowOf("MMIO", 30), rowOf("HLT", 200)]);
+    const marked = (shown: Report, state: TuiState) => {
+      const { lines, marked } = picture(shown, state, ROWS);
+      return lines[marked]!.split(" ")[0];
+    };
+    expect([marked(report, INITIAL_STATE), marked(faster, INITIAL_STATE)]).toEqual(["MMIO", "HLT"]);
+    const chosen = afterOn(report, "\x1b[B", "\x1b[B")!;
+    expect([marked(report, chosen), marked(faster, chosen)]).toEqual(["IO", "IO"]);
+    const second = afterOn(report, "\x1b[B")!;
+    expect([marked(report, second), marked(faster, second)]).toEqual(["HLT", "HLT"]);
+    expect(marked(faster, pressed(second, "\x1b[B", faster)!)).toBe("MMIO");
+    expect(marked(reportOf([rowOf("IO", 1)]), second)).toBe("IO");
+  });
+
   it("goes from machines to reasons to details by Enter, and back", () => {
     const row = (pid: number, reason: string, detail: string): ExitRow => ({
       ...rowOf(reason, 10 * pid),

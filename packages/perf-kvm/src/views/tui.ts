@@ -53,8 +53,10 @@ export interface TuiState {
   /** Extremes and bars in place of means and devices, where there is no room for all. */
   readonly times: boolean;
   readonly help: boolean;
-  /** The chosen row, from 0. */
+  /** Where the chosen row was, from 0. */
   readonly cursor: number;
+  /** Which it is, wherever it has gone since; undefined while none has been chosen, and the first one is. */
+  readonly chosen: string | undefined;
 }
 
 export const INITIAL_STATE: TuiState = {
@@ -68,14 +70,17 @@ export const INITIAL_STATE: TuiState = {
   times: false,
   help: false,
   cursor: 0,
+  chosen: undefined,
 };
+/** Nothing is chosen of a table that one comes to. */
+const AT_THE_TOP = { cursor: 0, chosen: undefined } as const;
 
 /** What a key makes of the state, with this report on a screen of this width; undefined when it ends the view. */
 export function pressed(state: TuiState, key: string, report: Report = NOTHING, columns = 80): TuiState | undefined {
   if (key === CTRL_C) return undefined;
   if (state.typing !== undefined) return typed(state, state.typing, key);
   const level = LEVEL_KEYS[key];
-  if (level !== undefined) return { ...state, place: { level }, back: [], cursor: 0, help: false };
+  if (level !== undefined) return { ...state, place: { level }, back: [], ...AT_THE_TOP, help: false };
   switch (key) {
     case "q":
       return undefined;
@@ -105,7 +110,7 @@ export function pressed(state: TuiState, key: string, report: Report = NOTHING, 
     case "\x7f":
     case "\b":
     case KEY.LEFT:
-      return { ...state, place: state.back.at(-1) ?? state.place, back: state.back.slice(0, -1), cursor: 0 };
+      return { ...state, place: state.back.at(-1) ?? state.place, back: state.back.slice(0, -1), ...AT_THE_TOP };
     case KEY.UP:
       return moved(state, -1, report, columns);
     case KEY.DOWN:
@@ -120,7 +125,7 @@ export function pressed(state: TuiState, key: string, report: Report = NOTHING, 
 }
 
 function typed(state: TuiState, typing: string, key: string): TuiState {
-  if (key === "\r" || key === "\n") return { ...state, filter: typing, typing: undefined, cursor: 0 };
+  if (key === "\r" || key === "\n") return { ...state, filter: typing, typing: undefined, ...AT_THE_TOP };
   if (key === ESCAPE) return { ...state, typing: undefined };
   if (key === "\x7f" || key === "\b") return { ...state, typing: typing.slice(0, -1) };
   return key >= " " && !key.startsWith(ESCAPE) ? { ...state, typing: typing + key } : state;
@@ -133,15 +138,17 @@ function sortedBeside(state: TuiState, step: number, report: Report, width: numb
 }
 
 function moved(state: TuiState, step: number, report: Report, width: number): TuiState {
-  const last = Math.max(0, visibleRows(state, report, width).length - 1);
-  return { ...state, cursor: Math.max(0, Math.min(state.cursor + step, last)) };
+  const rows = visibleRows(state, report, width);
+  const cursor = Math.max(0, Math.min(cursorAmong(state, rows) + step, rows.length - 1));
+  return { ...state, cursor, chosen: rows[cursor] && identity(rows[cursor]) };
 }
 
 function drilledDown(state: TuiState, report: Report, width: number): TuiState {
   const { place } = state;
-  const row = visibleRows(state, report, width)[state.cursor];
+  const rows = visibleRows(state, report, width);
+  const row = rows[cursorAmong(state, rows)];
   const next = row && below(place, row);
-  return next === undefined ? state : { ...state, place: next, back: [...state.back, place], cursor: 0 };
+  return next === undefined ? state : { ...state, place: next, back: [...state.back, place], ...AT_THE_TOP };
 }
 
 function visibleColumns({ place, total, times }: TuiState, report: Report, width: number): readonly ExitColumn[] {
@@ -157,6 +164,16 @@ function sortColumn({ sort }: TuiState, columns: readonly ExitColumn[]): ExitCol
 function visibleRows(state: TuiState, report: Report, width: number): ExitRow[] {
   const shown = rowsAt(state.place, report).filter((row) => matches(row, state.filter));
   return sortRows(shown, sortColumn(state, visibleColumns(state, report, width)));
+}
+
+/** What makes a row the same in the next frame, where others may have come before it. */
+function identity({ pid, source, reason, detail, vcpu, device, rip }: ExitRow): string {
+  return [pid, source, reason, detail, vcpu, device, rip].join(" ");
+}
+
+function cursorAmong({ cursor, chosen }: TuiState, rows: readonly ExitRow[]): number {
+  const found = chosen === undefined ? -1 : rows.findIndex((row) => identity(row) === chosen);
+  return found === -1 ? Math.min(cursor, Math.max(0, rows.length - 1)) : found;
 }
 
 /** What is on the screen: its lines, and which of them is the chosen row's (-1 for none). */
@@ -235,7 +252,7 @@ function table(report: Report, state: TuiState, room: number, width: number): Pi
     if (never !== undefined) return { lines: wrapped(never, width), marked: -1 };
     return { lines: [header, why], marked: -1 };
   }
-  const cursor = Math.min(state.cursor, rows.length - 1);
+  const cursor = cursorAmong(state, rows);
   // The chosen row is always to be seen: as far down as it must be.
   const first = Math.max(0, cursor - Math.max(0, room - 2));
   const lines = rows.slice(first, first + Math.max(0, room - 1)).map((row) => rowLine(row, columns));
