@@ -56,6 +56,37 @@ const EVENTS: Record<(typeof EVENT_NAMES)[number], { readonly fields: readonly F
       ],
       sizeBytes: 32,
     },
+    kvm_cpuid: {
+      fields: [
+        ["unsigned int", "function", 8, 4],
+        ["unsigned int", "index", 12, 4],
+      ],
+      sizeBytes: 56,
+    },
+    kvm_page_fault: {
+      fields: [
+        ["unsigned int", "vcpu_id", 8, 4],
+        ["unsigned long", "guest_rip", 16, 8],
+        ["u64", "fault_address", 24, 8],
+        ["u64", "error_code", 32, 8],
+      ],
+      sizeBytes: 40,
+    },
+    kvm_emulate_insn: {
+      fields: [
+        ["__u64", "rip", 8, 8],
+        ["__u32", "csbase", 16, 4],
+      ],
+      sizeBytes: 40,
+    },
+    kvm_vcpu_wakeup: {
+      fields: [
+        ["__u64", "ns", 8, 8],
+        ["bool", "waited", 16, 1],
+        ["bool", "valid", 17, 1],
+      ],
+      sizeBytes: 24,
+    },
   };
 
 export type EventName = keyof typeof EVENTS;
@@ -83,6 +114,7 @@ export function rawOf(name: EventName, values: Record<string, number | bigint> =
   raw.setUint16(0, FIRST_ID + EVENT_NAMES.indexOf(name), true);
   for (const [, field, offset, bytes] of fields) {
     if (bytes === 8) raw.setBigUint64(offset, BigInt(values[field] ?? 0), true);
+    else if (bytes === 1) raw.setUint8(offset, Number(values[field] ?? 0));
     else raw.setUint32(offset, Number(values[field] ?? 0), true);
   }
   return new Uint8Array(raw.buffer);

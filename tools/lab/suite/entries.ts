@@ -65,6 +65,14 @@ export const SUITE: readonly SuiteEntry[] = [
     needsPrograms: ["perf"],
   },
   {
+    name: "perf-kvm top knows the instruction, the detail and the time of each kvm_exit",
+    command: ["node", "tools/lab/suite/exit-sources.mjs"],
+    timeoutMs: 5 * MINUTE_MS,
+    cpus: 1,
+    needsFiles: ["tools/lab/suite/exit-sources.mjs", "packages/vmm/dist/cli.js", "packages/perf-kvm/dist/cli.js"],
+    needsPrograms: ["nm"],
+  },
+  {
     name: "Linux boots as a bzImage, as a vmlinux, by our ROM and by SeaBIOS, and leaves by power button, reset and power-off",
     command: ["node", "tools/lab/suite/linux-boots.mjs"],
     timeoutMs: 10 * MINUTE_MS,

@@ -31,11 +31,11 @@ function program(): Command {
     .addHelpText(
       "after",
       `
-Keys: q quit, < and > choose the column to sort by, f filter, p freeze, t total, 1 to 4 by reason, detail, vCPU or machine,
-Enter into a row and Backspace out of it, arrows choose a row, h help.
-TIME is the part of all time this kind of exit accounts for; AVG and P99 are the time away from the guest (from
-kvm_exit to kvm_entry); HANDLER is the mean time in the VMM's device, from the exit ledger. What this host cannot
-tell is shown as -.
+Keys: q quit, < and > choose the column to sort by, f filter, p freeze, t total, c other columns, 1 to 6 by reason, detail,
+vCPU, machine, device or guest instruction, Enter into a row and Backspace out of it, arrows choose a row, h help.
+TIME is the part of all exits' time that this kind accounts for, without what a halted vCPU only waited; AVG and P99 are
+the time away from the guest (from kvm_exit to kvm_entry); HANDLER is the mean time in the VMM's device, from the exit
+ledger. What this host cannot tell is shown as -. The line time: says where the vCPUs' time went, ~ before rough parts.
 
 Examples:
   perf-kvm top
@@ -194,7 +194,7 @@ Examples:
     .addHelpText(
       "after",
       `
-TIME is the part of all time that this kind of exit accounts for. MIN to MAX are times away from the guest, from kvm_exit
+TIME is the part of all exits' time, without what a halted vCPU only waited. MIN to MAX are times away from the guest, from kvm_exit
 to kvm_entry, where OF says away; where it says handler, they are the VMM's own, from its exit ledger. Without a command
 the status is 0, with --duration over the command is ended by SIGTERM.
 

@@ -1,8 +1,10 @@
 /** `perf-kvm top` on real machines: the guest makes exactly so many exits of a kind, and the table has to say so. */
+import { setTimeout } from "node:timers/promises";
 import { hasKvm, NEEDS_KVM, PERF_KVM, type Process, Scratch, Terminal } from "tools-testing";
 import { afterAll, describe, expect, it, vi } from "vitest";
 import type { ExitRow, Report } from "../model/report.js";
 import { lookAtHost } from "../sources/host.js";
+import { Glass } from "../views/testing.js";
 
 vi.setConfig({ testTimeout: 60_000 });
 const scratch = new Scratch(PERF_KVM);
@@ -61,6 +63,19 @@ describe.skipIf(!hasKvm)(`perf-kvm top${NEEDS_KVM}`, { concurrent: true }, () =>
     expect(row.handlerP50Ns).toBeGreaterThanOrEqual(row.handlerMinNs!);
     expect(row.share).toBeGreaterThan(0);
     expect(row.share).toBeLessThanOrEqual(1);
+    const { device, vcpuReason } = total.groups!;
+    expect(counted(device, { device: latch.device })).toBe(20_000);
+    expect(counted(device, { device: "exerciser" })).toBe(3000);
+    expect(counted(vcpuReason, { vcpu: 0, reason: "MMIO" })).toBe(3000);
+    // Where its time went: the parts add up, and the devices that answered have theirs.
+    const [split] = total.times!;
+    expect(split).toMatchObject({ machine: "counted", userFrom: "ledger" });
+    const { guestNs, kernelNs, pollingNs, userNs, deviceNs, asleepNs, queuedNs, wallNs } = split!;
+    const parts = guestNs + kernelNs + pollingNs + userNs + deviceNs! + asleepNs + queuedNs;
+    expect(Math.abs(parts - wallNs)).toBeLessThan(1000);
+    const handled = device.reduce((sum, { count, handlerAvgNs }) => sum + count * handlerAvgNs!, 0);
+    expect(deviceNs! / handled).toBeCloseTo(1, 6);
+    expect(kernelNs).toBeGreaterThan(0);
     // KVM's own counters, from the machine's open stats descriptors.
     expect(total.stats[0]!.counters.exits).toBeGreaterThanOrEqual(23_000);
   });
@@ -75,6 +90,7 @@ describe.skipIf(!hasKvm)(`perf-kvm top${NEEDS_KVM}`, { concurrent: true }, () =>
       const top = scratch.start(["top", "--vm", "traced", ...options]);
       await top.until("\n");
       await command(machine, "exits pio 5000");
+      await command(machine, "exits cpuid 700");
       await command(machine, "echo done");
       top.signal("SIGINT");
       const { stdout } = await top.ended;
@@ -83,6 +99,11 @@ describe.skipIf(!hasKvm)(`perf-kvm top${NEEDS_KVM}`, { concurrent: true }, () =>
       const reason = tracepoints === "userspace" ? "IO" : expect.stringMatching(/^IO/);
       const rows = total.rows.filter(({ detail }) => detail === "0xe0 out");
       expect(rows).toMatchObject([{ reason, count: 5000, device: null }]);
+      expect(total.rows).toContainEqual(expect.objectContaining({ reason: "CPUID", detail: "leaf 0x0", count: 700 }));
+      // Each comes from one instruction of the guest.
+      const { rip } = total.groups!;
+      expect(rip.filter(({ detail }) => detail === "0xe0 out")).toMatchObject([{ count: 5000 }]);
+      expect(rip.filter(({ detail }) => detail === "leaf 0x0")).toMatchObject([{ reason: "CPUID", count: 700 }]);
     },
   );
 
@@ -165,7 +186,9 @@ describe.skipIf(!hasKvm)(`perf-kvm top${NEEDS_KVM}`, { concurrent: true }, () =>
     await terminal.until("by machine");
     terminal.type("\r");
     await terminal.until("reason of live");
-    terminal.type("3t");
+    terminal.type("t5\r");
+    await terminal.until("tail of live");
+    terminal.type("3");
     await terminal.until("vCPU  TOTAL");
     terminal.type("h");
     await terminal.until("this help");
@@ -173,6 +196,43 @@ describe.skipIf(!hasKvm)(`perf-kvm top${NEEDS_KVM}`, { concurrent: true }, () =>
     expect(await top.ended).toMatchObject({ status: 0, signal: null });
     expect(terminal.text().endsWith("\x1b[?25h\x1b[?1049l")).toBe(true);
     expect(terminal.settings()).toBe(before);
+  });
+
+  it("shows on 80x24 exactly what the guest did, in every table", async () => {
+    const machine = await scratch.machine("exact");
+    const terminal = new Terminal();
+    terminals.push(terminal);
+    const top = terminal.start(scratch, ["top", "--vm", "exact", "--interval", "0.1"]);
+    await terminal.until("sorted by RATE/s");
+    const lines = (): string[] => {
+      const glass = new Glass(80, 24);
+      glass.write(Buffer.from(terminal.text(), "latin1").toString("utf8"));
+      return glass.lines;
+    };
+    const shows = async (row: RegExp): Promise<void> => {
+      while (!lines().some((line) => row.test(line))) await setTimeout(50);
+    };
+    terminal.type("t");
+    await command(machine, "exits pio 3210");
+    await command(machine, "exits mmio 432");
+    await shows(/^IO +0xe0 out +3210 .* testdev-latch /);
+    await shows(/^MMIO +0xfeb0000\w in +432 .* exerciser /);
+    expect(lines()[0]).toMatch(/^perf-kvm top: exact \(pid \d+, 1 vCPU\); \S+ s {2}TOTAL +$/);
+    expect(lines().join("\n")).toMatch(/^time: .*kernel ~?\d.*device \d/m);
+    terminal.type("c");
+    await shows(/^IO +0xe0 out +3210 .*[▁-█]/);
+    terminal.type("1");
+    await shows(/^MMIO +ledger +432 /);
+    terminal.type("5");
+    await shows(/^testdev-latch +exact +3210 /);
+    terminal.type("6");
+    await shows(tracepoints === "userspace" ? /told by tracepoints/ : /GUEST RIP/);
+    terminal.type("3");
+    await shows(/^exact +0 +\d/);
+    terminal.type("\r");
+    await shows(/^MMIO +ledger +432 /);
+    terminal.type("q");
+    expect(await top.ended).toMatchObject({ status: 0, signal: null });
   });
 
   it.each(["SIGTERM", "SIGINT", "SIGHUP"] as const)("gives the terminal back after %s", async (signal) => {

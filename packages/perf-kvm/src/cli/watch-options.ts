@@ -51,7 +51,14 @@ export function filtered(report: Report, filter: string | undefined): Report {
   return {
     ...report,
     rows: only(report.rows),
-    groups: groups && { reason: only(groups.reason), vcpu: only(groups.vcpu), vm: only(groups.vm) },
+    groups: groups && {
+      reason: only(groups.reason),
+      vcpu: only(groups.vcpu),
+      vcpuReason: only(groups.vcpuReason),
+      device: only(groups.device),
+      rip: only(groups.rip),
+      vm: only(groups.vm),
+    },
   };
 }
 

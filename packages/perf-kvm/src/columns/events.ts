@@ -5,9 +5,31 @@
 import type { TraceFormat } from "../sources/trace-format.js";
 
 /** The tracepoints that are understood (include/trace/events/kvm.h, arch/x86/kvm/trace.h). */
-export const EVENT = { EXIT: 0, ENTRY: 1, USERSPACE_EXIT: 2, PIO: 3, MMIO: 4, MSR: 5 } as const;
+export const EVENT = {
+  EXIT: 0,
+  ENTRY: 1,
+  USERSPACE_EXIT: 2,
+  PIO: 3,
+  MMIO: 4,
+  MSR: 5,
+  CPUID: 6,
+  PAGE_FAULT: 7,
+  WAKEUP: 8,
+  EMULATE: 9,
+} as const;
 
-export const EVENT_NAMES = ["kvm_exit", "kvm_entry", "kvm_userspace_exit", "kvm_pio", "kvm_mmio", "kvm_msr"] as const;
+export const EVENT_NAMES = [
+  "kvm_exit",
+  "kvm_entry",
+  "kvm_userspace_exit",
+  "kvm_pio",
+  "kvm_mmio",
+  "kvm_msr",
+  "kvm_cpuid",
+  "kvm_page_fault",
+  "kvm_vcpu_wakeup",
+  "kvm_emulate_insn",
+] as const;
 
 /** perf_event.h: record types, and what our events put into a sample (PERF_SAMPLE_TIME | PERF_SAMPLE_RAW). */
 const RECORD_LOST = 2;
@@ -28,29 +50,32 @@ export class EventColumns {
   readonly timeNs: Float64Array;
   /** Exit reason of EXIT and USERSPACE_EXIT. */
   readonly reason: Uint32Array;
-  /** Instruction set of EXIT (1 VMX, 2 SVM); direction of PIO and MSR (1 write); type of MMIO. */
+  /** Instruction set of EXIT (1 VMX, 2 SVM); direction of PIO and MSR (1 write); type of MMIO; 1 of a WAKEUP after sleep. */
   readonly variant: Uint8Array;
-  /** Exit information of EXIT; port, address or MSR of the others. */
+  /** Exit information of EXIT; port, address, MSR or leaf of the others; how long a WAKEUP took to come, in ns. */
   readonly detail: Float64Array;
+  /** The guest's instruction pointer of EXIT and EMULATE, as a signed number; only where it was asked for. */
+  readonly rip: Float64Array | undefined;
 
-  constructor(capacity: number) {
+  constructor(capacity: number, { hasRip = false } = {}) {
     this.capacity = capacity;
     this.kind = new Uint8Array(capacity);
     this.timeNs = new Float64Array(capacity);
     this.reason = new Uint32Array(capacity);
     this.variant = new Uint8Array(capacity);
     this.detail = new Float64Array(capacity);
+    this.rip = hasRip ? new Float64Array(capacity) : undefined;
   }
 }
 
-/** Drops the first `count` events of a batch. */
+/** Drops the first `count` events of a batch without instruction pointers. */
 export function dropEvents(columns: EventColumns, count: number): void {
   const { kind, timeNs, reason, variant, detail, length } = columns;
   for (const column of [kind, timeNs, reason, variant, detail]) column.copyWithin(0, count, length);
   columns.length = length - count;
 }
 
-/** The same events with room for `capacity`, those of `order` (indices) alone and in that order when it is given. */
+/** The same events, without instruction pointers, with room for `capacity`, those of `order` (indices) alone and in that order when it is given. */
 export function copyEvents(from: EventColumns, capacity: number, order?: Int32Array): EventColumns {
   const to = new EventColumns(capacity);
   to.length = from.length;
@@ -69,15 +94,20 @@ interface Layout {
   readonly variant: number;
   readonly detail: number;
   readonly detailBytes: number;
+  readonly rip: number;
 }
 
-const FIELDS: Record<number, { reason?: string; variant?: string; detail?: string }> = {
-  [EVENT.EXIT]: { reason: "exit_reason", variant: "isa", detail: "info1" },
+const FIELDS: Record<number, { reason?: string; variant?: string; detail?: string; rip?: string }> = {
+  [EVENT.EXIT]: { reason: "exit_reason", variant: "isa", detail: "info1", rip: "guest_rip" },
   [EVENT.ENTRY]: {},
   [EVENT.USERSPACE_EXIT]: { reason: "reason" },
   [EVENT.PIO]: { variant: "rw", detail: "port" },
   [EVENT.MMIO]: { variant: "type", detail: "gpa" },
   [EVENT.MSR]: { variant: "write", detail: "ecx" },
+  [EVENT.CPUID]: { detail: "function" },
+  [EVENT.PAGE_FAULT]: { detail: "fault_address" },
+  [EVENT.WAKEUP]: { variant: "waited", detail: "ns" },
+  [EVENT.EMULATE]: { rip: "rip" },
 };
 
 /** Decodes what a ring gave. A record that is not one of ours, or is cut, is passed over; nothing throws. */
@@ -88,12 +118,18 @@ export class EventDecoder {
     for (const format of formats) {
       const kind = (EVENT_NAMES as readonly string[]).indexOf(format.name);
       if (kind === -1) continue;
-      const { reason, variant, detail } = FIELDS[kind]!;
+      const { reason, variant, detail, rip } = FIELDS[kind]!;
       const offset = (name: string | undefined) => (name === undefined ? -1 : (format.fields.get(name)?.offset ?? -1));
       const detailBytes = detail !== undefined && format.fields.get(detail)?.sizeBytes === 8 ? 8 : 4;
-      const layout = { reason: offset(reason), variant: offset(variant), detail: offset(detail), detailBytes };
+      const layout = {
+        reason: offset(reason),
+        variant: offset(variant),
+        detail: offset(detail),
+        detailBytes,
+        rip: offset(rip),
+      };
       // As far as `#sample` reads: the record's type is a u16, a reason a u32, a variant a byte.
-      const sizeBytes = Math.max(2, layout.reason + 4, layout.variant + 1, layout.detail + detailBytes);
+      const sizeBytes = Math.max(2, layout.reason + 4, layout.variant + 1, layout.detail + detailBytes, layout.rip + 8);
       this.#layouts[format.id] = { kind, sizeBytes, ...layout };
     }
   }
@@ -140,9 +176,15 @@ export class EventDecoder {
     const detail = raw + layout.detail;
     columns.detail[index] =
       layout.detail < 0 ? 0 : layout.detailBytes === 8 ? u64(bytes, detail) : bytes.getUint32(detail, true);
+    if (columns.rip !== undefined) columns.rip[index] = layout.rip < 0 ? 0 : i64(bytes, raw + layout.rip);
   }
 }
 
 function u64(bytes: DataView, offset: number): number {
   return bytes.getUint32(offset, true) + bytes.getUint32(offset + 4, true) * 2 ** 32;
+}
+
+/** Exact for canonical addresses of 48 bits, those of the upper half among them. */
+function i64(bytes: DataView, offset: number): number {
+  return bytes.getUint32(offset, true) + bytes.getInt32(offset + 4, true) * 2 ** 32;
 }

@@ -1,4 +1,4 @@
-/** A guest of nineteen bytes that leaves in every way the profiler counts, and which of KVM's tracepoints noticed. */
+/** A guest of twenty-one bytes that leaves in every way the profiler counts, and which of KVM's tracepoints noticed. */
 import {
   GuestMemory,
   KVM_EXIT_HLT,
@@ -18,6 +18,9 @@ export const TRACEPOINTS = [
   "kvm_pio",
   "kvm_mmio",
   "kvm_msr",
+  "kvm_cpuid",
+  "kvm_page_fault",
+  "kvm_vcpu_wakeup",
   "kvm_emulate_insn",
 ] as const;
 export type Tracepoint = (typeof TRACEPOINTS)[number];
@@ -43,6 +46,7 @@ const CODE = [
   ...[0xe6, 0x80], //                               out 0x80, al
   ...[0x66, 0xb9, 0x8b, 0x00, 0x00, 0x00], //       mov ecx, 0x8b (the microcode's revision)
   ...[0x0f, 0x32], //                               rdmsr
+  ...[0x0f, 0xa2], //                               cpuid
   ...[0xb8, 0x00, 0xa0, 0x8e, 0xd8], //             mov ax, 0xa000; mov ds, ax
   ...[0xa2, 0x00, 0x00], //                         mov [0], al
   0xf4, //                                          hlt

@@ -1,5 +1,6 @@
 /** Adds up what the sources of one machine gave, period by period. */
 import type { SourceRow } from "../sources/source.js";
+import { OTHER_RIPS } from "./rip-tally.js";
 import { Stat } from "./stat.js";
 
 /** A row has up to two histograms of 16 KB: beyond this many, a new one is added up without its detail. */
@@ -13,7 +14,7 @@ export class Accumulator {
       const key = keyOf(row);
       const sum = this.#rows.get(key);
       if (sum !== undefined) this.#rows.set(key, merged(sum, row));
-      else if (row.detail !== "" && this.#rows.size >= MAXIMUM_DETAILED_ROWS) this.add([{ ...row, detail: "" }]);
+      else if (this.#rows.size >= MAXIMUM_DETAILED_ROWS && isDetailed(row)) this.add([coarse(row)]);
       else this.#rows.set(key, merged(row, undefined));
     }
   }
@@ -23,8 +24,16 @@ export class Accumulator {
   }
 }
 
-function keyOf({ source, reason, detail, device, vcpu }: SourceRow): string {
-  return `${source} ${reason} ${detail} ${device ?? ""} ${vcpu ?? ""}`;
+function keyOf({ source, reason, detail, device, vcpu, rip }: SourceRow): string {
+  return `${source} ${reason} ${detail} ${device ?? ""} ${vcpu ?? ""} ${rip ?? ""}`;
+}
+
+function isDetailed({ detail, rip }: SourceRow): boolean {
+  return detail !== "" || (rip !== undefined && !Number.isNaN(rip));
+}
+
+function coarse(row: SourceRow): SourceRow {
+  return { ...row, detail: "", ...(row.rip === undefined ? {} : { rip: OTHER_RIPS }) };
 }
 
 function merged(a: SourceRow, b: SourceRow | undefined): SourceRow {

@@ -3,15 +3,23 @@ import type { SourceRow } from "../sources/source.js";
 import type { ExitRow, RowSource } from "./report.js";
 import type { Stat } from "./stat.js";
 
+/** What names a guest's addresses (signed): a function and how far into it, or why there is none. */
+export interface AddressResolver {
+  resolve(
+    address: number,
+  ): { readonly name: string; readonly offset: number; readonly module?: string } | { readonly why: string };
+}
+
 /** `seconds` is how long the period lasted. */
 export function exitRows(
   rows: readonly SourceRow[],
   machine: { name: string; pid: number },
   seconds: number,
+  resolver?: AddressResolver,
 ): ExitRow[] {
   const spentNs = new Map<RowSource, number>();
   for (const row of rows) spentNs.set(row.source, (spentNs.get(row.source) ?? 0) + (row.spentNs ?? 0));
-  return rows.map((row) => exitRow(row, machine, seconds, spentNs.get(row.source)!));
+  return rows.map((row) => exitRow(row, machine, seconds, spentNs.get(row.source)!, resolver));
 }
 
 function exitRow(
@@ -19,6 +27,7 @@ function exitRow(
   { name, pid }: { name: string; pid: number },
   seconds: number,
   allNs: number,
+  resolver: AddressResolver | undefined,
 ): ExitRow {
   const { away, handler } = row;
   return {
@@ -28,6 +37,7 @@ function exitRow(
     reason: row.reason,
     detail: row.detail,
     ...(row.vcpu === undefined ? {} : { vcpu: row.vcpu }),
+    ...(row.rip === undefined ? {} : instruction(row.rip, resolver)),
     count: row.count,
     rate: row.count / seconds,
     share: row.spentNs === undefined || allNs === 0 ? null : row.spentNs / allNs,
@@ -44,6 +54,23 @@ function exitRow(
     handlerP99Ns: percentile(handler, 99),
     octaves: (away ?? handler)?.octaves() ?? null,
   };
+}
+
+/** @param rip signed; NaN for many */
+function instruction(rip: number, resolver: AddressResolver | undefined): Pick<ExitRow, "rip" | "symbol"> {
+  if (Number.isNaN(rip)) return { rip: "other", symbol: null };
+  return {
+    rip: `0x${BigInt.asUintN(64, BigInt(rip)).toString(16)}`,
+    symbol: resolver === undefined ? null : symbolAt(rip, resolver),
+  };
+}
+
+/** `pio_loop+0x10`, `virtio_net:xmit_skb`; null when nothing is known. */
+function symbolAt(rip: number, resolver: AddressResolver): string | null {
+  const found = resolver.resolve(rip);
+  if ("why" in found) return null;
+  const offset = found.offset === 0 ? "" : `+0x${found.offset.toString(16)}`;
+  return `${found.module === undefined ? "" : `${found.module}:`}${found.name}${offset}`;
 }
 
 /** A bucket ends beyond the largest time in it, and begins before the smallest. */

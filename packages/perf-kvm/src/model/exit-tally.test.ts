@@ -2,13 +2,14 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { EVENT, EventColumns, EventDecoder } from "../columns/events.js";
 import type { SourceRow } from "../sources/source.js";
-import { FORMATS, Records } from "../testing.js";
+import { type EventName, FORMATS, Records } from "../testing.js";
 import { ExitTally } from "./exit-tally.js";
+import { RipBudget } from "./rip-tally.js";
 
 const decoder = new EventDecoder(FORMATS);
 
 function tallyOf(records: Records, tally = new ExitTally()): ExitTally {
-  const columns = new EventColumns(10_000);
+  const columns = new EventColumns(10_000, { hasRip: true });
   const view = records.view();
   decoder.decode(view, 0, view.byteLength, columns);
   tally.consume(columns);
@@ -22,6 +23,8 @@ const svmIo = (port: number, isIn = false) => ({
   isa: 2,
   info1: port * 2 ** 16 + 0x10 + (isIn ? 1 : 0),
 });
+
+const detailed = () => new ExitTally(undefined, { details: new RipBudget() });
 
 const brief = ({ reason, detail, count }: SourceRow) => `${count} ${reason} ${detail}`.trim();
 
@@ -68,7 +71,7 @@ describe("exits of a vCPU", () => {
       .sample("kvm_mmio", 51, { type: 0, gpa: 0xfe00_0000 })
       .sample("kvm_mmio", 52, { type: 1, gpa: 0xfe00_0000 })
       .sample("kvm_entry", 60);
-    const tally = new ExitTally();
+    const tally = detailed();
     tally.detailEvent = EVENT.MMIO;
     const rows = ExitTally.rows([tallyOf(records, tally)]);
     expect(rows.map(brief)).toEqual(["1 NPF 0xfe000050 out", "1 NPF 0xfe000000 in"]);
@@ -81,12 +84,88 @@ describe("exits of a vCPU", () => {
       records.sample("kvm_exit", 0, { exit_reason: 0x7c, isa: 2, info1: 1 });
       records.sample("kvm_msr", 0, { write: 1, ecx: n }).sample("kvm_entry", 1);
     }
-    const tally = new ExitTally();
+    const tally = detailed();
     tally.detailEvent = EVENT.MSR;
     const rows = ExitTally.rows([tallyOf(records, tally)]);
     expect(rows.length).toBeLessThan(300);
     expect(rows.reduce((sum, { count }) => sum + count, 0)).toBe(1000);
     expect(brief(rows[0]!)).toBe("1 MSR 0x0 out");
+  });
+
+  it("have what other events say of them: register, leaf, memory, device or how a halt ended", () => {
+    const msr = { exit_reason: 0x7c, isa: 2, info1: 1 };
+    const npf = { exit_reason: 0x400, isa: 2 };
+    const records = new Records();
+    let now = 0;
+    const exit = (values: Record<string, number>, ...told: [EventName, Record<string, number>][]) => {
+      records.sample("kvm_exit", ++now, values);
+      for (const [name, each] of told) records.sample(name, ++now, each);
+      records.sample("kvm_entry", ++now);
+    };
+    exit(msr, ["kvm_msr", { write: 1, ecx: 0x6e0 }]);
+    exit(msr);
+    exit(SVM_CPUID, ["kvm_cpuid", { function: 0x4000_0000 }]);
+    exit(npf, ["kvm_page_fault", { fault_address: 0x12_3456_7000 }]);
+    exit(npf, ["kvm_page_fault", { fault_address: 0x12_3457_f000 }]);
+    exit(
+      npf,
+      ["kvm_page_fault", { fault_address: 0xfe00_0000 }],
+      ["kvm_mmio", { type: 0, gpa: 0xfe00_0010 }],
+      ["kvm_mmio", { type: 1, gpa: 0xfe00_0010 }],
+    );
+    exit(SVM_HLT, ["kvm_vcpu_wakeup", { ns: 700, waited: 0 }]);
+    exit(SVM_HLT, ["kvm_vcpu_wakeup", { ns: 90_000, waited: 1 }]);
+    const tally = tallyOf(records, detailed());
+    expect(ExitTally.rows([tally]).map(brief).sort()).toEqual([
+      "1 CPUID leaf 0x40000000",
+      "1 HLT polled",
+      "1 HLT slept",
+      "1 MSR 0x6e0 out",
+      "1 MSR write",
+      "1 NPF 0xfe000010 in",
+      "2 NPF 0x1234400000+2M",
+    ]);
+    expect(tally.takeTimes(30)).toEqual({ guestNs: 7 + 5, polledNs: 700, sleptNs: 90_000 });
+    expect(tally.takeTimes(30)).toEqual({ guestNs: 0, polledNs: 0, sleptNs: 0 });
+    expect(ExitTally.rows([tallyOf(records)]).map(brief)).toContain("3 NPF");
+  });
+
+  it("of a halted vCPU account for no time that was only waited", () => {
+    const records = new Records();
+    records.sample("kvm_exit", 1000, { ...SVM_HLT, guest_rip: 1 });
+    records.sample("kvm_vcpu_wakeup", 91_000, { ns: 89_000, waited: 1 }).sample("kvm_entry", 92_000);
+    const tally = tallyOf(records, detailed());
+    expect(tally.byReason(0)).toMatchObject([{ reason: "HLT", spentNs: 2000, away: { sumNs: 91_000 } }]);
+    expect(ExitTally.rips([tally])).toMatchObject([{ spentNs: expect.closeTo(2000, 6), away: { sumNs: 91_000 } }]);
+    expect(ExitTally.rows([tally])).toMatchObject([{ detail: "slept", spentNs: 2000, away: { sumNs: 91_000 } }]);
+    expect(ExitTally.rows([tallyOf(records)])).toMatchObject([{ detail: "", spentNs: 91_000 }]);
+  });
+
+  it("are told apart by the guest's instruction, up to a bound", () => {
+    const kernel = 0xffff_ffff_8100_0123n;
+    const records = new Records();
+    const at = (rip: bigint) => records.sample("kvm_exit", 0, { ...SVM_CPUID, guest_rip: rip }).sample("kvm_entry", 10);
+    at(0x10_0042n)
+      .sample("kvm_exit", 0, { ...SVM_HLT, guest_rip: 0x10_0042n })
+      .sample("kvm_entry", 30);
+    at(kernel);
+    at(kernel);
+    const budget = new RipBudget();
+    const tallies = [1, 2].map(() => tallyOf(records, new ExitTally(undefined, { details: budget })));
+    const rips = ExitTally.rips(tallies);
+    expect(
+      rips.map(({ rip, ...row }) => `${rip! < 0} ${BigInt.asUintN(64, BigInt(rip!)).toString(16)} ${brief(row)}`),
+    ).toEqual(["false 100042 2 CPUID", "true ffffffff81000123 4 CPUID", "false 100042 2 HLT"]);
+    expect(rips[1]!.away).toMatchObject({ count: 4, sumNs: 40 });
+    expect(ExitTally.rips(tallies)).toEqual([]);
+
+    const many = new Records();
+    for (let n = 0; n < 1000; n++) many.sample("kvm_exit", 0, { ...SVM_CPUID, guest_rip: n }).sample("kvm_entry", 1);
+    for (let round = 0; round < 3; round++) {
+      const rows = ExitTally.rips([tallyOf(many, tallies[0])]);
+      expect(rows).toHaveLength(257);
+      expect(rows.find(({ rip }) => Number.isNaN(rip))!.count).toBe(1000 - 256);
+    }
   });
 
   it("are kept apart by port and direction", () => {

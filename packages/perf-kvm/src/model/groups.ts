@@ -1,12 +1,21 @@
-/** Rows of a machine put together: by reason, by vCPU, or all that a source has seen. */
+/** Rows of a machine put together: by reason, by vCPU, by device, or all that a source has seen. */
 import type { SourceRow } from "../sources/source.js";
 import { Stat } from "./stat.js";
 
-/** Adds up rows of the same source, and of the same reason or not; a group keeps a device only where all its rows have the same. */
-export function grouped(rows: readonly SourceRow[], by: "reason" | "vm"): SourceRow[] {
+export type GroupBy = "reason" | "vcpu" | "device" | "vm";
+
+const KEYS: Readonly<Record<GroupBy, (row: SourceRow) => string>> = {
+  reason: ({ reason }) => reason,
+  vcpu: ({ vcpu }) => String(vcpu),
+  device: ({ device }) => device ?? "",
+  vm: () => "",
+};
+
+/** Adds up rows of the same source that have the same `by`; a group keeps a device only where all its rows have the same. */
+export function grouped(rows: readonly SourceRow[], by: GroupBy): SourceRow[] {
   const groups = new Map<string, SourceRow[]>();
   for (const row of rows) {
-    const key = by === "reason" ? `${row.source} ${row.reason}` : row.source;
+    const key = `${row.source} ${KEYS[by](row)}`;
     const group = groups.get(key);
     if (group === undefined) groups.set(key, [row]);
     else group.push(row);
@@ -17,6 +26,7 @@ export function grouped(rows: readonly SourceRow[], by: "reason" | "vm"): Source
 /** One row for all of these, which are of one source. Its reason is empty. */
 export function sumOf(rows: readonly SourceRow[]): SourceRow {
   const first = rows[0]!;
+  if (rows.length === 1) return { ...first, reason: "", detail: "" };
   const spent = rows.flatMap(({ spentNs }) => spentNs ?? []);
   return {
     source: first.source,

@@ -3,17 +3,26 @@
  * between as a Report. It prints nothing and has no clock of its own.
  */
 import { monotonicNs } from "@tools-kvm/kvm-binding";
-import { type FoundMachine, openMachine, processes, vcpusOf, vcpuThreads } from "../discover/machines.js";
+import {
+  type FollowedThread,
+  type FoundMachine,
+  openMachine,
+  processes,
+  vcpusOf,
+  vcpuThreads,
+} from "../discover/machines.js";
 import { type EventKind, isOfKind } from "../exits/event-kinds.js";
 import { type HostView, lookAtHost } from "../sources/host.js";
 import { LedgerSource } from "../sources/ledger.js";
 import type { ExitSource, SourceRow } from "../sources/source.js";
 import { StatsSource } from "../sources/stats.js";
+import { ThreadTimesSource } from "../sources/thread-times.js";
 import { HARDWARE_EVENTS, TracepointSource, USERSPACE_EVENTS } from "../sources/tracepoints.js";
 import { Accumulator } from "./accumulator.js";
-import { exitRows } from "./exit-rows.js";
+import { type AddressResolver, exitRows } from "./exit-rows.js";
 import { grouped } from "./groups.js";
 import type { MachineInfo, Report } from "./report.js";
+import { addSplits, type TimeSplit, timeSplit } from "./time-split.js";
 
 export const SOURCE_NAMES = ["tracepoints", "ledger", "stats"] as const;
 export type SourceName = (typeof SOURCE_NAMES)[number];
@@ -29,6 +38,8 @@ export interface ObserverOptions {
   readonly overNs?: number;
   /** Only these sources; when left out, what tells most at the least cost to the guest. */
   readonly sources?: readonly SourceName[];
+  /** What names the addresses of a machine's guest; asked once a machine. */
+  readonly symbolsOf?: (machine: { readonly pid: number; readonly name: string }) => AddressResolver | undefined;
 }
 
 /** What has been seen of a machine so far; it outlives the machine. */
@@ -37,7 +48,9 @@ interface Totals {
   info: MachineInfo;
   readonly rows: Accumulator;
   readonly vcpus: Accumulator;
+  readonly rips: Accumulator;
   readonly counters: Record<string, number>;
+  times?: TimeSplit;
   /** When it was last known to run. */
   seenNs: number;
 }
@@ -47,6 +60,7 @@ interface Watched {
   readonly tracepoints: TracepointSource | undefined;
   readonly ledger: LedgerSource | undefined;
   readonly stats: StatsSource | undefined;
+  readonly threads: ThreadTimesSource;
 }
 
 export class Observer {
@@ -55,6 +69,7 @@ export class Observer {
   readonly #watched = new Map<number, Watched>();
   readonly #refused = new Set<string>();
   #ended: Watched[] = [];
+  readonly #resolvers = new Map<number, AddressResolver | undefined>();
   readonly #totals = new Map<number, Totals>();
   readonly #startedNs = monotonicNs();
   #since = this.#startedNs;
@@ -90,9 +105,17 @@ export class Observer {
     }
     for (const pid of now) {
       const known = this.#watched.get(pid);
-      if (known !== undefined) known.tracepoints?.follow(vcpuThreads(known.machine, this.#options.vcpus));
+      if (known !== undefined) this.#follow(known);
       else if (pid !== process.pid) this.#tryWatch(pid);
     }
+  }
+
+  /** Threads of vCPUs come, and go with their machine. */
+  #follow({ machine, tracepoints, threads }: Watched): void {
+    if (tracepoints === undefined && threads.size === machine.vcpuIds.length) return;
+    const followed = vcpuThreads(machine, this.#options.vcpus);
+    tracepoints?.follow(followed);
+    threads.follow(knownThreads(followed));
   }
 
   /** Empties the rings; call it several times a second. */
@@ -116,20 +139,27 @@ export class Observer {
         .flatMap((source) => source.collect())
         .filter(({ reason }) => isOfKind(event, reason));
       const vcpus = sourcesOf(each).flatMap((source) => source.vcpus);
+      const rips = sourcesOf(each).flatMap((source) => source.rips);
       const totals = this.#totalsOf(each);
       totals.rows.add(rows);
       totals.vcpus.add(vcpus);
-      return { machine: each.machine, rows, vcpus };
+      totals.rips.add(rips);
+      return { machine: each.machine, rows, vcpus, rips };
+    });
+    const stats = watched.flatMap((each) => {
+      if (each.stats === undefined) return [];
+      const counters = each.stats.collect();
+      addCounters(this.#totalsOf(each).counters, counters);
+      return [{ machine: each.machine.name, pid: each.machine.pid, counters }];
     });
     const report: Report = {
       seconds,
       machines: watched.map(machineInfo),
-      ...rowsAndGroups(collected, seconds),
-      stats: watched.flatMap((each) => {
-        if (each.stats === undefined) return [];
-        const counters = each.stats.collect();
-        addCounters(this.#totalsOf(each).counters, counters);
-        return [{ machine: each.machine.name, pid: each.machine.pid, counters }];
+      ...this.#rowsAndGroups(collected, seconds),
+      stats,
+      times: watched.flatMap((each, index) => {
+        const counters = stats.find(({ pid }) => pid === each.machine.pid)?.counters;
+        return this.#split(each, collected[index]!.rows, counters) ?? [];
       }),
       lost,
       notes: this.#notes(),
@@ -145,11 +175,17 @@ export class Observer {
     return {
       seconds,
       machines: totals.map(({ info }) => info),
-      ...rowsAndGroups(
-        totals.map(({ machine, rows, vcpus }) => ({ machine, rows: rows.rows, vcpus: vcpus.rows })),
+      ...this.#rowsAndGroups(
+        totals.map(({ machine, rows, vcpus, rips }) => ({
+          machine,
+          rows: rows.rows,
+          vcpus: vcpus.rows,
+          rips: rips.rows,
+        })),
         seconds,
       ),
       stats: totals.map(({ machine, counters }) => ({ machine: machine.name, pid: machine.pid, counters })),
+      times: totals.flatMap(({ times }) => times ?? []),
       lost: this.#lost,
       notes: this.#notes(),
     };
@@ -164,6 +200,49 @@ export class Observer {
     }
   }
 
+  #split(watched: Watched, rows: readonly SourceRow[], counters?: Record<string, number>): TimeSplit | undefined {
+    const threads = watched.threads.collect();
+    if (threads === undefined) return undefined;
+    const { name, pid } = watched.machine;
+    // With --event the ledger is asked for some exits only.
+    const isWhole = watched.ledger !== undefined && (this.#options.event ?? "exit") === "exit";
+    const split = timeSplit(name, pid, {
+      threads,
+      traced: watched.tracepoints?.times,
+      ledger: isWhole ? handlerTimes(rows) : undefined,
+      counters,
+    });
+    const totals = this.#totalsOf(watched);
+    totals.times = totals.times === undefined ? split : addSplits(totals.times, split);
+    return split;
+  }
+
+  #rowsAndGroups(machines: readonly MachineRows[], seconds: number): Pick<Report, "rows" | "groups"> {
+    const all = (rowsOf: (machine: MachineRows) => readonly SourceRow[]) =>
+      machines.flatMap((each) => exitRows(rowsOf(each), each.machine, seconds, this.#resolverOf(each.machine)));
+    return {
+      rows: all(({ rows }) => rows),
+      groups: {
+        reason: all(({ rows }) => grouped(rows, "reason")),
+        vcpu: all(({ vcpus }) => grouped(vcpus, "vcpu")),
+        vcpuReason: all(({ vcpus }) => vcpus),
+        rip: all(({ rips }) => rips),
+        device: all(({ rows }) =>
+          grouped(
+            rows.filter(({ device }) => device !== undefined),
+            "device",
+          ),
+        ),
+        vm: all(({ rows }) => grouped(rows, "vm")),
+      },
+    };
+  }
+
+  #resolverOf({ pid, name }: FoundMachine): AddressResolver | undefined {
+    if (!this.#resolvers.has(pid)) this.#resolvers.set(pid, this.#options.symbolsOf?.({ pid, name }));
+    return this.#resolvers.get(pid);
+  }
+
   #notes(): string[] {
     return [...this.host.notes, ...this.#refused];
   }
@@ -173,7 +252,12 @@ export class Observer {
     let totals = this.#totals.get(machine.pid);
     if (totals === undefined) {
       totals = {
-        ...{ machine, info: machineInfo(watched), rows: new Accumulator(), vcpus: new Accumulator(), counters: {} },
+        machine,
+        info: machineInfo(watched),
+        rows: new Accumulator(),
+        vcpus: new Accumulator(),
+        rips: new Accumulator(),
+        counters: {},
         seenNs: monotonicNs(),
       };
       this.#totals.set(machine.pid, totals);
@@ -213,12 +297,15 @@ export class Observer {
       machine.ledger !== undefined && this.#wants("ledger")
         ? new LedgerSource(machine.ledger, { sinceNs: this.#startedNs, vcpus, event })
         : undefined;
-    return {
+    const watched = {
       machine,
       ledger,
+      threads: new ThreadTimesSource(machine.pid),
       tracepoints: this.#openTracepoints(machine, ledger !== undefined),
       stats: this.#wants("stats") ? StatsSource.open(machine.pid, vcpus) : undefined,
     };
+    watched.threads.follow(knownThreads(vcpuThreads(machine, vcpus)));
+    return watched;
   }
 
   #wants(source: SourceName): boolean {
@@ -280,19 +367,18 @@ interface MachineRows {
   readonly machine: FoundMachine;
   readonly rows: readonly SourceRow[];
   readonly vcpus: readonly SourceRow[];
+  readonly rips: readonly SourceRow[];
 }
 
-function rowsAndGroups(machines: readonly MachineRows[], seconds: number): Pick<Report, "rows" | "groups"> {
-  const all = (rowsOf: (machine: MachineRows) => readonly SourceRow[]) =>
-    machines.flatMap((each) => exitRows(rowsOf(each), each.machine, seconds));
-  return {
-    rows: all(({ rows }) => rows),
-    groups: {
-      reason: all(({ rows }) => grouped(rows, "reason")),
-      vcpu: all(({ vcpus }) => vcpus),
-      vm: all(({ rows }) => grouped(rows, "vm")),
-    },
-  };
+function knownThreads(threads: readonly FollowedThread[]): number[] {
+  return threads.flatMap(({ tid, vcpu }) => (vcpu === null ? [] : [tid]));
+}
+
+/** Time between two KVM_RUN, by whether a device answered. */
+function handlerTimes(rows: readonly SourceRow[]): { deviceNs: number; otherNs: number } {
+  const sum = (wanted: (row: SourceRow) => boolean): number =>
+    rows.filter(wanted).reduce((ns, { handler }) => ns + (handler?.sumNs ?? 0), 0);
+  return { deviceNs: sum(({ device }) => device !== undefined), otherNs: sum(({ device }) => device === undefined) };
 }
 
 function addCounters(sums: Record<string, number>, counters: Readonly<Record<string, number>>): void {

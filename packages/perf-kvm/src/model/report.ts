@@ -1,10 +1,13 @@
 /** What every view shows: plain data, one shape for the screen, the plain table and JSON. */
 
+import type { TimeSplit } from "./time-split.js";
+
 /**
  * Where a row comes from: `kvm_exit` pairs the kernel's exit and entry tracepoints; `userspace` counts the kernel's
- * tracepoints of exits to user space; `ledger` is the VMM's own account of what it did with each.
+ * tracepoints of exits to user space; `emulation` those of MSRs and CPUID that KVM emulates, where `kvm_exit` does not fire;
+ * `ledger` is the VMM's own account of what it did with each.
  */
-export type RowSource = "kvm_exit" | "userspace" | "ledger";
+export type RowSource = "kvm_exit" | "userspace" | "emulation" | "ledger";
 
 /** One kind of exit of one machine in one period. A figure that this host cannot tell is null, never a guess. */
 export interface ExitRow {
@@ -17,10 +20,14 @@ export interface ExitRow {
   readonly detail: string;
   /** The vCPU, in a report that tells vCPUs apart. */
   readonly vcpu?: number;
+  /** The guest's instruction, in a report that tells instructions apart: `0xffffffff81000123`, or `other` beyond a bound. */
+  readonly rip?: string;
+  /** The guest's function and the offset in it, where the guest's symbols are known. */
+  readonly symbol?: string | null;
   readonly count: number;
   /** Exits a second. */
   readonly rate: number;
-  /** Part of this source's time that this row took, 0 to 1; null when the source knows no times. */
+  /** Part of this source's time that this row took, 0 to 1, without what a halted vCPU was only waited for; null when the source knows no times. */
   readonly share: number | null;
   /** Time away from the guest, from the exit to the next entry. Only `kvm_exit` knows it. */
   readonly avgNs: number | null;
@@ -45,6 +52,12 @@ export interface ExitGroups {
   readonly reason: readonly ExitRow[];
   /** One row a vCPU and source; of threads of which nobody knows the vCPU there is none. */
   readonly vcpu: readonly ExitRow[];
+  /** One row a vCPU, source and reason. */
+  readonly vcpuReason: readonly ExitRow[];
+  /** One row a device of the machine: what the ledger knows of it, all its ports and addresses together. */
+  readonly device: readonly ExitRow[];
+  /** One row a kind of exit and guest instruction. The ledger does not know it. */
+  readonly rip: readonly ExitRow[];
   /** One row a machine and source. */
   readonly vm: readonly ExitRow[];
 }
@@ -73,6 +86,8 @@ export interface Report {
   /** The same, put together; absent in a report of a recording. */
   readonly groups?: ExitGroups;
   readonly stats: readonly StatsRow[];
+  /** Where the time of each machine's vCPUs went; without machines of which no vCPU's thread is known. Absent of a recording. */
+  readonly times?: readonly TimeSplit[];
   /** Tracepoint records that found no room; a count that is not zero makes the rows a lower bound. */
   readonly lost: number;
   /** What this host cannot show, and why. */

@@ -33,6 +33,44 @@ describe("exits to user space", () => {
     expect(tally.take().map(brief)).toEqual(["1 IO 0x3fd in"]);
   });
 
+  it("are at the instruction that KVM emulated before them, as are accesses that KVM emulates itself", () => {
+    const tally = new UserspaceTally();
+    for (const port of [0xe0, 0xe0, 0xe4]) {
+      tally.emulates(-0x7eff_ff00);
+      tally.access(EVENT.PIO, OUT, port);
+      tally.exit(IO);
+    }
+    tally.emulates(0x10_0000);
+    tally.exit(IO);
+    tally.access(EVENT.PIO, IN, 0x3fd);
+    tally.emulates(0x10_0010);
+    tally.exit(HLT);
+    tally.emulates(0x10_0020);
+    tally.emulated(EVENT.MSR, 1, 0x6e0);
+    tally.emulated(EVENT.CPUID, 0, 0x4000_0000);
+    expect(tally.rips().map(({ rip, ...row }) => `${rip} ${brief(row)}`)).toEqual([
+      "-2130706176 2 IO 0xe0 out",
+      "-2130706176 1 IO 0xe4 out",
+      "1048576 1 IO 0x3fd in",
+      "1048608 1 MSR 0x6e0 out",
+    ]);
+    expect(tally.byReason().map((row) => `${row.source} ${brief(row)}`)).toEqual([
+      "userspace 4 IO",
+      "userspace 1 HLT",
+      "emulation 1 MSR",
+      "emulation 1 CPUID",
+    ]);
+    expect(tally.take().map(brief)).toContain("1 CPUID leaf 0x40000000");
+    expect(tally.rips()).toEqual([]);
+
+    for (let rip = 0; rip < 1000; rip++) {
+      tally.emulates(rip);
+      tally.emulated(EVENT.MSR, 0, 0x10);
+    }
+    expect(tally.rips()).toHaveLength(257);
+    expect(tally.rips().at(-1)).toMatchObject({ rip: Number.NaN, count: 1000 - 256 });
+  });
+
   it("of a memory read are named once, though it is traced before and after", () => {
     const tally = new UserspaceTally();
     tally.access(EVENT.MMIO, 0, 0xfeb0_0000);

@@ -5,20 +5,23 @@ import { userspaceExitName } from "../exits/names.js";
 import { Stat } from "../model/stat.js";
 import type { ExitSource, SourceRow } from "./source.js";
 
-/** Counters of a slot, all vCPUs together, or of a vCPU, all slots together. */
+/** Counters of a slot, all vCPUs together, or of a vCPU's reason, all its slots together. */
 interface Totals {
-  /** The slot; of a vCPU's totals any. */
+  /** The slot; of a vCPU's reason any of its slots. */
   readonly slot: LedgerSlotSnapshot;
   count: number;
-  kernelNs: number;
   handlerNs: number;
   readonly handlerHistogram: Float64Array;
 }
 
 interface Snapshot {
   readonly bySlot: ReadonlyMap<number, Totals>;
+  /** By vCPU and reason. */
   readonly byVcpu: ReadonlyMap<number, Totals>;
 }
+
+/** A reason is a u32: of two vCPUs the same reason has different keys. */
+const VCPU_UNIT = 2 ** 32;
 
 /** Which counters are looked at; all when left out. */
 interface Wanted {
@@ -30,6 +33,7 @@ const NOTHING: Snapshot = { bySlot: new Map(), byVcpu: new Map() };
 
 export class LedgerSource implements ExitSource {
   readonly name = "ledger";
+  readonly rips: readonly SourceRow[] = [];
   readonly #ledger: ExitLedger;
   readonly #wanted: Wanted;
   #before: Snapshot;
@@ -49,7 +53,12 @@ export class LedgerSource implements ExitSource {
     const before = this.#before;
     const now = look(this.#ledger, this.#wanted);
     this.#before = now;
-    this.#vcpus = changed(now.byVcpu, before.byVcpu, (vcpu, times) => ({ ...times, reason: "", detail: "", vcpu }));
+    this.#vcpus = changed(now.byVcpu, before.byVcpu, (key, times, { slot }) => ({
+      ...times,
+      reason: userspaceExitName(slot.reason),
+      detail: "",
+      vcpu: Math.floor(key / VCPU_UNIT),
+    }));
     return changed(now.bySlot, before.bySlot, (_, times, { slot }) => ({ ...times, ...namesOf(slot) }));
   }
 
@@ -74,7 +83,7 @@ function look(ledger: ExitLedger, { vcpus, event = "exit" }: Wanted): Snapshot {
     for (const slot of slots) {
       if (!isOfKind(event, userspaceExitName(slot.reason))) continue;
       add(bySlot, slot.slot, slot);
-      add(byVcpu, id, slot);
+      add(byVcpu, id * VCPU_UNIT + slot.reason, slot);
     }
   }
   return { bySlot, byVcpu };
@@ -83,12 +92,11 @@ function look(ledger: ExitLedger, { vcpus, event = "exit" }: Wanted): Snapshot {
 function add(sums: Map<number, Totals>, key: number, slot: LedgerSlotSnapshot): void {
   const sum = sums.get(key);
   if (sum === undefined) {
-    const { count, kernelNs, handlerNs } = slot;
-    sums.set(key, { slot, count, kernelNs, handlerNs, handlerHistogram: slot.handlerHistogram.slice() });
+    const { count, handlerNs } = slot;
+    sums.set(key, { slot, count, handlerNs, handlerHistogram: slot.handlerHistogram.slice() });
     return;
   }
   sum.count += slot.count;
-  sum.kernelNs += slot.kernelNs;
   sum.handlerNs += slot.handlerNs;
   slot.handlerHistogram.forEach((count, bucket) => {
     sum.handlerHistogram[bucket]! += count;
@@ -114,8 +122,8 @@ function changed(
       handler.histogram[bucket] = total - (past?.handlerHistogram[bucket] ?? 0);
     });
     handler.extremesFromHistogram();
-    const spentNs = after.kernelNs - (past?.kernelNs ?? 0) + handler.sumNs;
-    return [rowOf(key, { source: "ledger", count, handler, spentNs }, after)];
+    // The time in KVM_RUN before it is the guest's too, and that of its sleep: it is not this exit's.
+    return [rowOf(key, { source: "ledger", count, handler, spentNs: handler.sumNs }, after)];
   });
 }
 

@@ -10,6 +10,8 @@ export interface SourceRow {
   readonly detail: string;
   /** The vCPU, where rows tell vCPUs apart. */
   readonly vcpu?: number;
+  /** The guest's instruction pointer, signed; NaN of those too many to tell apart. Only where rows tell them apart. */
+  readonly rip?: number;
   readonly count: number;
   /** Time away from the guest; absent where the source cannot know it. */
   readonly away?: Stat;
@@ -24,8 +26,10 @@ export interface ExitSource {
   /** Short, for the list of what can be seen: `kvm_exit`, `ledger`. */
   readonly name: string;
   collect(): SourceRow[];
-  /** What `collect` gave last, by vCPU: a row each, without reason or detail. */
+  /** What `collect` gave last, by vCPU and reason, without detail. */
   readonly vcpus: readonly SourceRow[];
+  /** What `collect` gave last, by kind and guest instruction; empty of a source that does not know it. */
+  readonly rips: readonly SourceRow[];
   /** Records lost since the last call. */
   takeLost(): number;
   close(): void;

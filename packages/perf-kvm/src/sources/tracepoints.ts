@@ -3,6 +3,7 @@
  * into columns, paired and counted at once.
  */
 import {
+  monotonicNs,
   PERF_SAMPLE_RAW,
   PERF_SAMPLE_TIME,
   PERF_TYPE_TRACEPOINT,
@@ -12,13 +13,19 @@ import {
 import { EventColumns, EventDecoder } from "../columns/events.js";
 import type { FollowedThread } from "../discover/machines.js";
 import { captureFilter, detailOf, type EventKind } from "../exits/event-kinds.js";
-import { ExitTally } from "../model/exit-tally.js";
+import { ExitTally, type TracedTimes } from "../model/exit-tally.js";
+import { RipBudget } from "../model/rip-tally.js";
 import type { ExitSource, SourceRow } from "./source.js";
 import { kvmTraceFormat, type TraceFormat } from "./trace-format.js";
 
 /** Where kvm_exit fires, it says all; elsewhere the exits to user space are what there is. */
 export const HARDWARE_EVENTS = ["kvm_exit", "kvm_entry"] as const;
+/** What says more about an exit by kvm_exit: an address, a register, a leaf, how a halted vCPU was waited for. */
+const DETAIL_EVENTS = ["kvm_mmio", "kvm_msr", "kvm_cpuid", "kvm_page_fault", "kvm_vcpu_wakeup"] as const;
 export const USERSPACE_EVENTS = ["kvm_userspace_exit", "kvm_pio", "kvm_mmio"] as const;
+
+/** Beside them: what KVM emulates itself, and the guest's instruction. */
+const EMULATION_EVENTS = ["kvm_msr", "kvm_cpuid", "kvm_emulate_insn"] as const;
 
 /** 1 MiB: a tenth of a second of a million events a second, of 68 bytes each, fits several times over at 100k. */
 const RING_PAGES = 256;
@@ -45,12 +52,15 @@ export class TracepointSource implements ExitSource {
   readonly #formats: readonly TraceFormat[];
   readonly #decoder: EventDecoder;
   readonly #threads = new Map<number, Thread>();
-  readonly #columns = new EventColumns(BATCH_EVENTS);
+  readonly #columns: EventColumns;
   readonly #bytes = new Uint8Array(RING_PAGES * 4096);
   readonly #view = new DataView(this.#bytes.buffer);
   /** Threads that are gone, with what they did since the last report. */
   #retired: Thread[] = [];
+  readonly #rips = new RipBudget();
   #vcpus: readonly SourceRow[] = [];
+  #ripRows: readonly SourceRow[] = [];
+  #times: TracedTimes = { guestNs: 0, polledNs: 0, sleptNs: 0 };
   readonly #event: EventKind;
   readonly #overNs: number;
   readonly #detailEvent: number | undefined;
@@ -63,10 +73,13 @@ export class TracepointSource implements ExitSource {
     this.#overNs = overNs;
     const detail = this.name === "kvm_exit" ? detailOf(event) : undefined;
     this.#detailEvent = detail?.event;
-    const names = detail === undefined ? events : [...events, detail.tracepoint];
+    const more = this.name === "kvm_exit" ? DETAIL_EVENTS : EMULATION_EVENTS;
+    const details = event === "exit" || this.name === "userspace" ? more : [];
+    const names = [...events, ...details, ...(detail === undefined ? [] : [detail.tracepoint])];
     this.#formats = names.flatMap((name) => kvmTraceFormat(name) ?? []);
     if (this.#formats.length === 0) throw new Error("tracefs does not show KVM's tracepoints");
     this.#decoder = new EventDecoder(this.#formats);
+    this.#columns = new EventColumns(BATCH_EVENTS, { hasRip: true });
   }
 
   /** Traces exactly these threads from now on. A thread that is gone by now is passed over. */
@@ -97,12 +110,30 @@ export class TracepointSource implements ExitSource {
   collect(): SourceRow[] {
     this.drain();
     const threads = [...this.#threads.values(), ...this.#retired.splice(0)];
-    this.#vcpus = threads.flatMap(({ vcpu, tally }) => (vcpu === null ? [] : tally.sums(vcpu)));
+    this.#vcpus = threads.flatMap(({ vcpu, tally }) => (vcpu === null ? [] : tally.byReason(vcpu)));
+    const nowNs = monotonicNs();
+    this.#times = { guestNs: 0, polledNs: 0, sleptNs: 0 };
+    for (const { tally } of threads) {
+      const { guestNs, polledNs, sleptNs } = tally.takeTimes(nowNs);
+      this.#times.guestNs += guestNs;
+      this.#times.polledNs += polledNs;
+      this.#times.sleptNs += sleptNs;
+    }
+    this.#ripRows = ExitTally.rips(threads.map(({ tally }) => tally));
     return ExitTally.rows(threads.map(({ tally }) => tally));
   }
 
   get vcpus(): readonly SourceRow[] {
     return this.#vcpus;
+  }
+
+  get rips(): readonly SourceRow[] {
+    return this.#ripRows;
+  }
+
+  /** Where the vCPUs' time went since the last `collect` but one; undefined where kvm_exit does not tell, or not of all. */
+  get times(): TracedTimes | undefined {
+    return this.name === "kvm_exit" && this.#event === "exit" ? this.#times : undefined;
   }
 
   takeLost(): number {
@@ -139,7 +170,10 @@ export class TracepointSource implements ExitSource {
       const ring = events[0]!.mapRing(RING_PAGES);
       for (const event of events.slice(1)) event.setOutput(events[0]!);
       for (const event of events) event.enable();
-      const tally = new ExitTally();
+      const tally = new ExitTally(
+        undefined,
+        this.name === "kvm_exit" ? { details: this.#rips } : { countsEmulation: true },
+      );
       tally.overNs = this.#overNs;
       tally.detailEvent = this.#detailEvent;
       return { tid, vcpu, events, ring, tally };

@@ -88,19 +88,24 @@ describe("the exit table", () => {
 
   it("has more columns on a wider screen, and never more than fit", () => {
     const titles = (width: number, several = false) =>
-      columnsFor("detail", width, false, several).map(({ title }) => title);
+      columnsFor("detail", width, { severalMachines: several }).map(({ title }) => title);
     expect(titles(80)).toEqual(EXIT_COLUMNS.map(({ title }) => title));
     expect(titles(40)).toEqual(titles(80));
     expect(titles(118)).toEqual(expect.arrayContaining(["MIN", "P50", "MAX", HISTOGRAM_TITLE]));
     expect(titles(94, true)[0]).toBe("MACHINE");
+    const other = columnsFor("detail", 80, { times: true }).map(({ title }) => title);
+    expect(other.slice(4)).toEqual(["MIN", "P50", "MAX", HISTOGRAM_TITLE]);
+    const all = columnsFor("detail", 130).map(({ title }) => title);
+    expect(columnsFor("detail", 130, { times: true }).map(({ title }) => title)).toEqual(all);
     fc.assert(
       fc.property(
         row,
         fc.integer({ min: 80, max: 300 }),
         fc.constantFrom(...LEVELS),
         fc.boolean(),
-        (each, width, level, several) => {
-          const columns = columnsFor(level, width, several, several);
+        fc.boolean(),
+        (each, width, level, several, times) => {
+          const columns = columnsFor(level, width, { total: several, severalMachines: several, times });
           expect(headerLine(columns).length).toBeLessThanOrEqual(width);
           expect(rowLine(each, columns)).toHaveLength(headerLine(columns).length);
         },

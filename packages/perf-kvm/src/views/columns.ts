@@ -13,8 +13,8 @@ export interface ExitColumn {
   readonly value: (row: ExitRow) => number | string;
 }
 
-/** What the rows of a table are: kinds of exits, or all exits of a reason, a vCPU or a machine. */
-export const LEVELS = ["detail", "reason", "vcpu", "vm"] as const;
+/** What the rows of a table are: kinds of exits, or all exits of a reason, a vCPU, a machine or to a device. */
+export const LEVELS = ["detail", "reason", "vcpu", "vm", "device", "rip"] as const;
 export type Level = (typeof LEVELS)[number];
 
 const text = (title: string, width: number, of: (row: ExitRow) => string): ExitColumn => ({
@@ -41,6 +41,7 @@ const VCPU: ExitColumn = {
   ...text("VCPU", 14, ({ vcpu }) => String(vcpu ?? "")),
   value: ({ vcpu }) => -(vcpu ?? 0),
 };
+const RIP = text("GUEST RIP", 29, ({ rip, symbol }) => symbol ?? rip ?? "");
 const RATE: ExitColumn = {
   title: "RATE/s",
   width: 6,
@@ -68,10 +69,11 @@ const HANDLER = time("HANDLER", ({ handlerAvgNs }) => handlerAvgNs);
 
 export const EXIT_COLUMNS: readonly ExitColumn[] = [REASON, DETAIL, RATE, TIME, AVG, P99, DEVICE, HANDLER];
 
-/** What a wider screen shows too, in the order of its usefulness. */
-const MIN = time("MIN", ({ minNs }) => minNs);
-const P50 = time("P50", ({ p50Ns }) => p50Ns);
-const MAX = time("MAX", ({ maxNs }) => maxNs);
+/** What a wider screen shows too. Like the bars, they are the times away, or else the handler's. */
+const MIN = time("MIN", ({ minNs, handlerMinNs }) => minNs ?? handlerMinNs);
+const P50 = time("P50", ({ p50Ns, handlerP50Ns }) => p50Ns ?? handlerP50Ns);
+const MAX = time("MAX", ({ maxNs, handlerMaxNs }) => maxNs ?? handlerMaxNs);
+const HANDLER_P99 = time("H.P99", ({ handlerP99Ns }) => handlerP99Ns);
 const HISTOGRAM: ExitColumn = {
   title: HISTOGRAM_TITLE,
   width: HISTOGRAM_WIDTH,
@@ -85,44 +87,52 @@ const NAMES: Readonly<Record<Level, readonly ExitColumn[]>> = {
   reason: [REASON, SOURCE],
   vcpu: [MACHINE, VCPU],
   vm: [MACHINE, SOURCE],
+  device: [DEVICE, MACHINE],
+  rip: [RIP, REASON, DETAIL],
 };
+
+/** The times of one screen of 80 columns, and those of the other (`times`). */
+const TIMES: Readonly<Record<Level, readonly ExitColumn[]>> = {
+  detail: [AVG, P99, DEVICE, HANDLER],
+  reason: [AVG, P99, DEVICE, HANDLER],
+  vcpu: [AVG, P99, DEVICE, HANDLER],
+  vm: [AVG, P99, DEVICE, HANDLER],
+  device: [HANDLER, HANDLER_P99],
+  rip: [AVG],
+};
+const OTHER_TIMES: readonly ExitColumn[] = [MIN, P50, MAX, HISTOGRAM];
+const ALL_OF_RIP: readonly ExitColumn[] = [RIP, REASON, DETAIL, RATE, TIME, AVG, ...OTHER_TIMES];
+/** From the left to the right, on a screen that has room for all. */
+const ORDER: readonly ExitColumn[] = [MIN, AVG, P50, P99, MAX, HISTOGRAM, DEVICE, HANDLER, HANDLER_P99];
 
 const widthOf = (columns: readonly ExitColumn[]): number => columns.reduce((sum, { width }) => sum + width + 1, -1);
 
-/**
- * The columns of a table on a screen of this width.
- * @param total counts since the beginning, in place of rates
- * @param severalMachines kinds of exits are told apart by machine, where there is room
- */
-export function columnsFor(
-  level: Level,
-  screenWidth: number,
-  total = false,
-  severalMachines = false,
-): readonly ExitColumn[] {
-  const count = total ? COUNT : RATE;
-  const build = (extras: ReadonlySet<ExitColumn>): ExitColumn[] => [
-    ...(extras.has(MACHINE) ? [MACHINE] : []),
-    ...NAMES[level],
-    count,
+export interface ColumnChoice {
+  /** Counts since the beginning, in place of rates. */
+  readonly total?: boolean;
+  /** Kinds of exits are told apart by machine, where there is room. */
+  readonly severalMachines?: boolean;
+  /** On a screen without room for all: the extremes and bars, in place of means and devices. */
+  readonly times?: boolean;
+}
+
+/** The columns of a table on a screen of this width. */
+export function columnsFor(level: Level, screenWidth: number, choice: ColumnChoice = {}): readonly ExitColumn[] {
+  const { total = false, severalMachines = false, times = false } = choice;
+  const names = level === "rip" && times && screenWidth < widthOf(ALL_OF_RIP) ? [RIP] : NAMES[level];
+  const build = (shown: ReadonlySet<ExitColumn>): ExitColumn[] => [
+    ...(shown.has(MACHINE) && !names.includes(MACHINE) ? [MACHINE] : []),
+    ...names,
+    total ? COUNT : RATE,
     TIME,
-    ...[MIN, AVG, P50, P99, MAX].filter((column) => column === AVG || column === P99 || extras.has(column)),
-    ...(extras.has(HISTOGRAM) ? [HISTOGRAM] : []),
-    DEVICE,
-    HANDLER,
+    ...ORDER.filter((column) => shown.has(column)),
   ];
-  const wanted = [
-    ...(severalMachines && (level === "detail" || level === "reason") ? [MACHINE] : []),
-    HISTOGRAM,
-    MAX,
-    P50,
-    MIN,
-  ];
-  const extras = new Set<ExitColumn>();
-  for (const column of wanted) {
-    if (widthOf(build(new Set([...extras, column]))) <= screenWidth) extras.add(column);
+  const [first, others] = times ? [OTHER_TIMES, TIMES[level]] : [TIMES[level], [HISTOGRAM, MAX, P50, MIN]];
+  const shown = new Set<ExitColumn>(first);
+  for (const column of [...(severalMachines ? [MACHINE] : []), ...others]) {
+    if (widthOf(build(new Set([...shown, column]))) <= screenWidth) shown.add(column);
   }
-  return build(extras);
+  return build(shown);
 }
 
 export const DEFAULT_SORT = 2;
@@ -140,7 +150,8 @@ export function sortRows(rows: readonly ExitRow[], column: number | ExitColumn):
 
 /** True when a row has `text` in its reason, detail, device or machine, in either case. */
 export function matches(row: ExitRow, text: string): boolean {
-  const words = `${row.reason} ${row.detail} ${row.device ?? ""} ${row.machine}`.toLowerCase();
+  const { reason, detail, device, machine, rip, symbol } = row;
+  const words = `${reason} ${detail} ${device ?? ""} ${machine} ${rip ?? ""} ${symbol ?? ""}`.toLowerCase();
   return words.includes(text.toLowerCase());
 }
 

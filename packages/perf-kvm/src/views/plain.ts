@@ -2,10 +2,12 @@
 import type { Report } from "../model/report.js";
 import { DEFAULT_SORT, headerLine, rowLine, sortRows } from "./columns.js";
 import { formatCount } from "./format.js";
+import { timeLine } from "./time-line.js";
 
 export function plainReport(report: Report): string {
   const lines = [summaryLine(report)];
   for (const note of report.notes) lines.push(`note: ${note}`);
+  for (const split of report.times ?? []) lines.push(`${split.machine}: ${timeLine([split])}`);
   for (const { machine, counters } of report.stats) {
     const text = statsText(counters, report.seconds);
     if (text !== "") lines.push(`${machine}: ${text}`);

@@ -46,7 +46,7 @@ const reasons = (lines: readonly string[]) =>
 
 describe("the live table", () => {
   it("fills the screen exactly, whatever the report and the keys", () => {
-    const key = fc.constantFrom(..."<>fpth1234x\r\x7f\x1b", "\x1b[A", "\x1b[B", "\x1b[5~", "\x1b[6~");
+    const key = fc.constantFrom(..."<>fpthc123456x\r\x7f\x1b", "\x1b[A", "\x1b[B", "\x1b[5~", "\x1b[6~");
     fc.assert(
       fc.property(fc.array(key), fc.nat({ max: 60 }), fc.integer({ min: 2, max: 50 }), (keys, count, rows) => {
         const many = reportOf(Array.from({ length: count }, (_, i) => rowOf(`R${i}`, i)));
@@ -100,6 +100,21 @@ describe("the live table", () => {
     expect(chosen("\x1b[6~", "\x1b[5~", "\x1b[A")).toMatch(/^R0 /);
   });
 
+  it("keeps the chosen row when others overtake it, and the first place while none is chosen", () => {
+    const faster = reportOf([rowOf("IO", 10), rowOf("MMIO", 30), rowOf("HLT", 200)]);
+    const marked = (shown: Report, state: TuiState) => {
+      const { lines, marked } = picture(shown, state, ROWS);
+      return lines[marked]!.split(" ")[0];
+    };
+    expect([marked(report, INITIAL_STATE), marked(faster, INITIAL_STATE)]).toEqual(["MMIO", "HLT"]);
+    const chosen = afterOn(report, "\x1b[B", "\x1b[B")!;
+    expect([marked(report, chosen), marked(faster, chosen)]).toEqual(["IO", "IO"]);
+    const second = afterOn(report, "\x1b[B")!;
+    expect([marked(report, second), marked(faster, second)]).toEqual(["HLT", "HLT"]);
+    expect(marked(faster, pressed(second, "\x1b[B", faster)!)).toBe("MMIO");
+    expect(marked(reportOf([rowOf("IO", 1)]), second)).toBe("IO");
+  });
+
   it("goes from machines to reasons to details by Enter, and back", () => {
     const row = (pid: number, reason: string, detail: string): ExitRow => ({
       ...rowOf(reason, 10 * pid),
@@ -107,11 +122,27 @@ describe("the live table", () => {
       pid,
       detail,
     });
-    const details = [row(1, "IO", "0x80 out"), row(2, "IO", "0xe0 out"), row(2, "IO", "0xe4 out"), row(2, "HLT", "")];
+    const device = "testdev-latch";
+    const details = [
+      row(1, "IO", "0x80 out"),
+      row(2, "IO", "0xe0 out"),
+      { ...row(2, "IO", "0xe4 out"), device },
+      row(2, "HLT", ""),
+    ];
     const machines = [1, 2].map((pid) => ({ name: `m${pid}`, pid, vcpus: 1, sources: ["ledger"] }));
     const groups = {
       reason: [row(1, "IO", ""), row(2, "IO", ""), row(2, "HLT", "")],
       vcpu: [{ ...row(2, "", ""), vcpu: 7 }],
+      vcpuReason: [
+        { ...row(2, "IO", ""), vcpu: 7 },
+        { ...row(2, "HLT", ""), vcpu: 7 },
+        { ...row(2, "MSR", ""), vcpu: 8 },
+      ],
+      device: [{ ...row(2, "", ""), device }],
+      rip: [
+        { ...row(2, "IO", "0xe0 out"), rip: "0x100042", symbol: "pio_loop+0x10" },
+        { ...row(2, "IO", "0xe4 out"), rip: "0xffffffff81000000", symbol: null },
+      ],
       vm: [row(1, "", ""), row(2, "", "")],
     };
     const many: Report = { ...reportOf(details), machines, groups };
@@ -134,7 +165,20 @@ describe("the live table", () => {
     expect(shown("4", "\r", "\x1b[B", "\r", "\x7f")).toEqual(["HLT ledger", "IO ledger"]);
     expect(shown("4", "\r", "\r", "\x7f", "\x7f", "\x7f")).toEqual(["m2 ledger", "m1 ledger"]);
     expect(shown("3")).toEqual(["m2 7"]);
-    expect(shown("3", "\r")).toEqual(["m2 7"]);
+    expect(shown("3", "\r")).toEqual(["HLT ledger", "IO ledger"]);
+    expect(
+      frame(many, afterOn(many, "3", "\r")!, ROWS)
+        .slice(0, 2)
+        .join(""),
+    ).toMatch(/by reason of m2 +vCPU 7/);
+    expect(shown("3", "\r", "\r", "\x7f")).toEqual(["m2 7"]);
+    expect(shown("5")[0]).toMatch(/^testdev-latch m2/);
+    expect(shown("5", "\r")).toEqual(["IO 0xe4 out"]);
+    expect(shown("5", "\r", "\r")).toEqual(["0xffffffff81000000 IO"]);
+    const traced = { ...many, machines: machines.map((each) => ({ ...each, sources: ["kvm_exit"] })) };
+    expect(frame(traced, afterOn(traced, "6")!, ROWS)).toContainEqual(
+      expect.stringMatching(/^pio_loop\+0x10 +IO +0xe0 out/),
+    );
     expect(frame(many, afterOn(many, "4", "\r", "\r")!, ROWS)[0]).toContain("by detail of m2 HLT");
   });
 
@@ -142,6 +186,16 @@ describe("the live table", () => {
     const state = after("t")!;
     expect(frame(report, state, ROWS).join("\n")).toMatch(/TOTAL[\s\S]*COUNT/);
     expect(frame(report, state, ROWS).at(-1)).toContain("sorted by COUNT");
+  });
+
+  it("has extremes and bars in place of means by c, and a table of devices that says when nobody knows of any", () => {
+    expect(frame(report, after("c")!, ROWS)).toContainEqual(expect.stringMatching(/MIN +P50 +MAX ns us {3}ms s/));
+    expect(frame(report, after("c", "c")!, ROWS)).toContainEqual(expect.stringMatching(/AVG +P99 DEVICE/));
+    const foreign = { ...report, machines: [{ ...report.machines[0]!, sources: ["kvm_exit"] }] };
+    expect(frame(foreign, after("5")!, ROWS).join(" ")).toContain("none of these VMs keeps one");
+    expect(frame(report, after("5")!, ROWS)).toContain("no exits in this period");
+    expect(frame(report, after("6")!, ROWS).join(" ")).toContain("told by tracepoints");
+    expect(frame(foreign, after("6")!, ROWS)).toContain("no exits in this period");
   });
 
   it("explains itself by h, and says what to do when no machine runs", () => {

@@ -1,8 +1,10 @@
 /** The live table on a terminal: keys, and what each makes of the report. */
 import type { ExitRow, Report } from "../model/report.js";
-import { columnsFor, type ExitColumn, headerLine, type Level, matches, rowLine, sortRows } from "./columns.js";
+import { columnsFor, type ExitColumn, headerLine, matches, rowLine, sortRows } from "./columns.js";
+import { below, LEVEL_KEYS, type Place, placeTitle, rowsAt, whyEmpty } from "./place.js";
 import { statsText, summaryLine } from "./plain.js";
 import { Screen } from "./screen.js";
+import { timeLine } from "./time-line.js";
 
 const HELP = [
   "  q        quit",
@@ -10,17 +12,19 @@ const HELP = [
   "  f        show only rows with a text in them; an empty text shows all again",
   "  p        freeze and go on",
   "  t        since the beginning, or only the last interval",
-  "  1 2 3 4  by reason, by detail, by vCPU, by machine",
-  "  Enter    the reasons of this machine, or the details of this reason",
+  "  c        other columns: extremes, median, and the times as bars",
+  "  1 to 6   by reason, detail, vCPU, machine, device, or the guest's instruction",
+  "  Enter    down: machine or vCPU, reason, detail, guest instruction",
   "  Bksp     back to where Enter was pressed",
   "  arrows   choose a row, scroll; page up and down",
   "  h        this help",
   "",
-  "  TIME     part of all time that this kind of exit accounts for",
+  "  time:    where the vCPUs' time went; what has a ~ is by the kernel's ticks",
+  "  TIME     part of all exits' time, without what a halted vCPU only waited",
   "  AVG P99  time away from the guest, from kvm_exit to kvm_entry",
   "  HANDLER  mean time in the VMM's device, from its exit ledger",
   "  -        cannot be known on this host",
-  "  A wide screen has MIN, P50, MAX too, and the times from 64 ns to 1 s as bars.",
+  "  ns us .. the times as bars: from 64 ns to 1 s, a bar for each factor of four",
 ];
 
 const CTRL_C = "\x03";
@@ -34,15 +38,6 @@ const KEY = {
 } as const;
 const PAGE_ROWS = 10;
 
-/** What the table shows: rows of a level, of one machine or reason alone where Enter has led there. */
-interface Place {
-  readonly level: Level;
-  /** Process of the machine; undefined for all. */
-  readonly pid?: number;
-  readonly machine?: string;
-  readonly reason?: string;
-}
-
 export interface TuiState {
   readonly place: Place;
   /** Where Enter was pressed, the last one last. */
@@ -55,9 +50,13 @@ export interface TuiState {
   readonly frozen: boolean;
   /** Since the beginning, in place of the last interval. */
   readonly total: boolean;
+  /** Extremes and bars in place of means and devices, where there is no room for all. */
+  readonly times: boolean;
   readonly help: boolean;
-  /** The chosen row, from 0. */
+  /** Where the chosen row was, from 0. */
   readonly cursor: number;
+  /** Which it is, wherever it has gone since; undefined while none has been chosen, and the first one is. */
+  readonly chosen: string | undefined;
 }
 
 export const INITIAL_STATE: TuiState = {
@@ -68,24 +67,20 @@ export const INITIAL_STATE: TuiState = {
   typing: undefined,
   frozen: false,
   total: false,
+  times: false,
   help: false,
   cursor: 0,
+  chosen: undefined,
 };
-
-const LEVEL_KEYS: Readonly<Record<string, Level>> = { "1": "reason", "2": "detail", "3": "vcpu", "4": "vm" };
-const LEVEL_TITLES: Readonly<Record<Level, string>> = {
-  reason: "by reason",
-  detail: "by detail",
-  vcpu: "by vCPU",
-  vm: "by machine",
-};
+/** Nothing is chosen of a table that one comes to. */
+const AT_THE_TOP = { cursor: 0, chosen: undefined } as const;
 
 /** What a key makes of the state, with this report on a screen of this width; undefined when it ends the view. */
 export function pressed(state: TuiState, key: string, report: Report = NOTHING, columns = 80): TuiState | undefined {
   if (key === CTRL_C) return undefined;
   if (state.typing !== undefined) return typed(state, state.typing, key);
   const level = LEVEL_KEYS[key];
-  if (level !== undefined) return { ...state, place: { level }, back: [], cursor: 0, help: false };
+  if (level !== undefined) return { ...state, place: { level }, back: [], ...AT_THE_TOP, help: false };
   switch (key) {
     case "q":
       return undefined;
@@ -104,6 +99,8 @@ export function pressed(state: TuiState, key: string, report: Report = NOTHING, 
       return { ...state, frozen: !state.frozen };
     case "t":
       return { ...state, total: !state.total };
+    case "c":
+      return { ...state, times: !state.times };
     case "h":
     case "?":
       return { ...state, help: !state.help };
@@ -113,7 +110,7 @@ export function pressed(state: TuiState, key: string, report: Report = NOTHING, 
     case "\x7f":
     case "\b":
     case KEY.LEFT:
-      return { ...state, place: state.back.at(-1) ?? state.place, back: state.back.slice(0, -1), cursor: 0 };
+      return { ...state, place: state.back.at(-1) ?? state.place, back: state.back.slice(0, -1), ...AT_THE_TOP };
     case KEY.UP:
       return moved(state, -1, report, columns);
     case KEY.DOWN:
@@ -128,7 +125,7 @@ export function pressed(state: TuiState, key: string, report: Report = NOTHING, 
 }
 
 function typed(state: TuiState, typing: string, key: string): TuiState {
-  if (key === "\r" || key === "\n") return { ...state, filter: typing, typing: undefined, cursor: 0 };
+  if (key === "\r" || key === "\n") return { ...state, filter: typing, typing: undefined, ...AT_THE_TOP };
   if (key === ESCAPE) return { ...state, typing: undefined };
   if (key === "\x7f" || key === "\b") return { ...state, typing: typing.slice(0, -1) };
   return key >= " " && !key.startsWith(ESCAPE) ? { ...state, typing: typing + key } : state;
@@ -141,27 +138,22 @@ function sortedBeside(state: TuiState, step: number, report: Report, width: numb
 }
 
 function moved(state: TuiState, step: number, report: Report, width: number): TuiState {
-  const last = Math.max(0, visibleRows(state, report, width).length - 1);
-  return { ...state, cursor: Math.max(0, Math.min(state.cursor + step, last)) };
+  const rows = visibleRows(state, report, width);
+  const cursor = Math.max(0, Math.min(cursorAmong(state, rows) + step, rows.length - 1));
+  return { ...state, cursor, chosen: rows[cursor] && identity(rows[cursor]) };
 }
 
-/** From a machine to its reasons, from a reason to its details; elsewhere there is nothing below. */
 function drilledDown(state: TuiState, report: Report, width: number): TuiState {
   const { place } = state;
-  const row = visibleRows(state, report, width)[state.cursor];
-  if (row === undefined) return state;
-  const { pid, machine } = row;
-  const below: Place | undefined =
-    place.level === "vm"
-      ? { level: "reason", pid, machine }
-      : place.level === "reason"
-        ? { level: "detail", pid, machine, reason: row.reason }
-        : undefined;
-  return below === undefined ? state : { ...state, place: below, back: [...state.back, place], cursor: 0 };
+  const rows = visibleRows(state, report, width);
+  const row = rows[cursorAmong(state, rows)];
+  const next = row && below(place, row);
+  return next === undefined ? state : { ...state, place: next, back: [...state.back, place], ...AT_THE_TOP };
 }
 
-function visibleColumns({ place, total }: TuiState, report: Report, width: number): readonly ExitColumn[] {
-  return columnsFor(place.level, width, total, report.machines.length > 1 && place.pid === undefined);
+function visibleColumns({ place, total, times }: TuiState, report: Report, width: number): readonly ExitColumn[] {
+  const severalMachines = report.machines.length > 1 && place.pid === undefined;
+  return columnsFor(place.level, width, { total, times, severalMachines });
 }
 
 /** The chosen column, or the one with the rate or count when this table does not have it. */
@@ -170,15 +162,18 @@ function sortColumn({ sort }: TuiState, columns: readonly ExitColumn[]): ExitCol
 }
 
 function visibleRows(state: TuiState, report: Report, width: number): ExitRow[] {
-  const { place, filter } = state;
-  const rows = place.level === "detail" ? report.rows : (report.groups?.[place.level] ?? []);
-  const shown = rows.filter(
-    (row) =>
-      (place.pid === undefined || row.pid === place.pid) &&
-      (place.reason === undefined || row.reason === place.reason) &&
-      matches(row, filter),
-  );
+  const shown = rowsAt(state.place, report).filter((row) => matches(row, state.filter));
   return sortRows(shown, sortColumn(state, visibleColumns(state, report, width)));
+}
+
+/** What makes a row the same in the next frame, where others may have come before it. */
+function identity({ pid, source, reason, detail, vcpu, device, rip }: ExitRow): string {
+  return [pid, source, reason, detail, vcpu, device, rip].join(" ");
+}
+
+function cursorAmong({ cursor, chosen }: TuiState, rows: readonly ExitRow[]): number {
+  const found = chosen === undefined ? -1 : rows.findIndex((row) => identity(row) === chosen);
+  return found === -1 ? Math.min(cursor, Math.max(0, rows.length - 1)) : found;
 }
 
 /** What is on the screen: its lines, and which of them is the chosen row's (-1 for none). */
@@ -189,9 +184,11 @@ export interface Picture {
 
 /** A frame: exactly `rows` lines, notes and counters cut to `columns` at their words. */
 export function picture(report: Report, state: TuiState, rows: number, columns = 80): Picture {
+  const time = timeText(report, state);
   const head = [
     ...wrapped(`perf-kvm top: ${summaryLine(report)}${placeText(state)}`, columns),
     ...report.notes.flatMap((note) => wrapped(`! ${note}`, columns)),
+    ...(time === "" ? [] : wrapped(time, columns)),
     ...report.stats.flatMap(({ machine, counters }) => {
       const text = statsText(counters, report.seconds);
       return text === "" ? [] : wrapped(`${machine}: ${text}`, columns);
@@ -201,7 +198,7 @@ export function picture(report: Report, state: TuiState, rows: number, columns =
   const sort = sortColumn(state, visibleColumns(state, report, columns)).title;
   const foot =
     state.typing === undefined
-      ? `sorted by ${sort}   q quit  <> sort  f filter  p freeze  t total  1-4 by  h help`
+      ? `sorted by ${sort}   q quit  <> sort  f filter  p freeze  t total  1-6 by  h help`
       : `filter: ${state.typing}_`;
   const { lines: body, marked } = state.help
     ? { lines: HELP, marked: -1 }
@@ -216,12 +213,15 @@ export function frame(report: Report, state: TuiState, rows: number, columns = 8
   return picture(report, state, rows, columns).lines;
 }
 
+function timeText({ times = [] }: Report, { place }: TuiState): string {
+  const line = timeLine(times.filter(({ pid }) => place.pid === undefined || place.pid === pid));
+  return line === "" ? "" : `time: ${line}`;
+}
+
 function placeText({ place, total, frozen, filter }: TuiState): string {
-  const within = [place.machine, place.reason].filter((name) => name !== undefined).join(" ");
+  const title = placeTitle(place);
   return [
-    place.level === "detail" && within === ""
-      ? ""
-      : `  ${LEVEL_TITLES[place.level]}${within === "" ? "" : ` of ${within}`}`,
+    title === "" ? "" : `  ${title}`,
     total ? "  TOTAL" : "",
     frozen ? "  FROZEN" : "",
     filter === "" ? "" : `  filter: ${filter}`,
@@ -248,9 +248,11 @@ function table(report: Report, state: TuiState, room: number, width: number): Pi
   const header = headerLine(columns);
   if (rows.length === 0) {
     const why = state.filter === "" ? "no exits in this period" : "no row has this text";
+    const never = whyEmpty(state.place, report);
+    if (never !== undefined) return { lines: wrapped(never, width), marked: -1 };
     return { lines: [header, why], marked: -1 };
   }
-  const cursor = Math.min(state.cursor, rows.length - 1);
+  const cursor = cursorAmong(state, rows);
   // The chosen row is always to be seen: as far down as it must be.
   const first = Math.max(0, cursor - Math.max(0, room - 2));
   const lines = rows.slice(first, first + Math.max(0, room - 1)).map((row) => rowLine(row, columns));
