@@ -12,6 +12,7 @@ import { Profile } from "pprof-format";
 import { afterAll, describe, expect, it } from "vitest";
 import { RecordingTally } from "../model/recording.js";
 import type { ExitRow, Report } from "../model/report.js";
+import { timeSplit } from "../model/time-split.js";
 import { PerfDataReader } from "../sources/perf-data/reader.js";
 import { type Happening, write } from "../sources/perf-data/testing.js";
 import type { Value } from "./format.js";
@@ -308,6 +309,7 @@ describe("openmetrics", () => {
     machines: [{ name: 'a"b\\c\nd{} # EOF', pid: 1, vcpus: 2, sources: [] }],
     rows: [{ ...rows[0]!, machine: 'a"b\\c\nd{} # EOF', device: "é\t", octaves: new Array(37).fill(1), count: 37 }],
     stats: [{ machine: "x", pid: 3, counters: { exits: 5, halt_poll_success_ns: 1e15, decreased: -1 } }],
+    times: [timeSplit('a"b', 1, { threads: { wallNs: 4e9, runNs: 3e9, queuedNs: 0, guestNs: 2e9, userNs: 1e9 } })],
     lost: 3,
   };
 
@@ -345,6 +347,19 @@ describe("openmetrics", () => {
       const { status, stdout, stderr } = spawnSync(prometheusProgram("promtool")!, ["check", "metrics"], { input });
       expect({ status, stdout: String(stdout), stderr: String(stderr) }).toEqual({ status: 0, stdout: "", stderr: "" });
     }
+  });
+
+  it("has the time of vCPUs by where it went; a state that nothing tells is not there", () => {
+    const lines = metrics(hostile, "openmetrics").split("\n");
+    const states = lines.filter((line) => line.startsWith("kvm_vcpu_time_seconds_total"));
+    expect(states.map((line) => line.replace(/.*state="(\w+)"} /, "$1 "))).toEqual([
+      "guest 2",
+      "kernel 0",
+      "polling 0",
+      "user 1",
+      "asleep 1",
+      "queued 0",
+    ]);
   });
 
   it("ends with its mark, whatever there is", () => {

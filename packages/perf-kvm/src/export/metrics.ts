@@ -34,7 +34,9 @@ export function metrics(report: Report, format: MetricsFormat): string {
   return `${[...lines, ...(format === "openmetrics" ? ["# EOF"] : [])].join("\n")}\n`;
 }
 
-function families({ machines, rows, groups, stats, lost }: Report): Family[] {
+const TIME_STATES = ["guest", "kernel", "polling", "user", "device", "asleep", "queued"] as const;
+
+function families({ machines, rows, groups, stats, times, lost }: Report): Family[] {
   const timed = (rows: readonly ExitRow[], average: "avgNs" | "handlerAvgNs") =>
     rows.filter((row) => row[average] !== null);
   return [
@@ -75,6 +77,18 @@ function families({ machines, rows, groups, stats, lost }: Report): Family[] {
       samples: timed(rows, "handlerAvgNs")
         .filter(({ avgNs }) => avgNs === null)
         .flatMap((row) => histogram(row, row.handlerAvgNs!)),
+    },
+    {
+      name: "kvm_vcpu_time_seconds",
+      type: "counter",
+      unit: "seconds",
+      help: "Where the time of a virtual machine's vCPUs went, all together.",
+      samples: (times ?? []).flatMap(({ machine, pid, ...split }) =>
+        TIME_STATES.flatMap((state) => {
+          const ns = split[`${state}Ns`];
+          return ns === null ? [] : [["_total", { vm: machine, pid, state }, ns / NS] as const];
+        }),
+      ),
     },
     {
       name: "kvm_stat",
