@@ -130,6 +130,17 @@ describe("exits of a vCPU", () => {
     expect(ExitTally.rows([tallyOf(records)]).map(brief)).toContain("3 NPF");
   });
 
+  it("by faults on guest memory have 64 regions at most", () => {
+    const records = new Records();
+    for (let n = 0; n < 200; n++) {
+      records.sample("kvm_exit", 0, { exit_reason: 0x400, isa: 2 });
+      records.sample("kvm_page_fault", 0, { fault_address: n * 2 ** 21 }).sample("kvm_entry", 1);
+    }
+    const rows = ExitTally.rows([tallyOf(records, detailed())]);
+    expect(rows).toHaveLength(65);
+    expect(rows.find(({ detail }) => detail === "other")!.count).toBe(200 - 64);
+  });
+
   it("of a halted vCPU account for no time that was only waited", () => {
     const records = new Records();
     records.sample("kvm_exit", 1000, { ...SVM_HLT, guest_rip: 1 });

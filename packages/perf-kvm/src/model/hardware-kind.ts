@@ -8,6 +8,7 @@ const MMIO_WRITE = 2;
 /** Page faults are told apart by the pages of 2 MiB they are in: a guest that touches its memory makes one of each. */
 const FAULT_REGION = 2 ** 21;
 const MAXIMUM_DETAILS = 256;
+const MAXIMUM_REGIONS = 64;
 
 export class HardwareKind {
   readonly reason: string;
@@ -64,7 +65,9 @@ export class HardwareKind {
   }
 
   #newDetail(event: number, variant: number, value: number): HardwareKind {
-    const isFull = this.#detailCount >= MAXIMUM_DETAILS;
+    const isFull =
+      this.#detailCount >= MAXIMUM_DETAILS ||
+      (event === EVENT.PAGE_FAULT && (this.#details[event]?.size ?? 0) >= MAXIMUM_REGIONS);
     const other = isFull ? this.#others[event] : undefined;
     if (other !== undefined) return other;
     const detail = isFull ? "other" : detailText(event, variant, value);
