@@ -6,22 +6,45 @@ import { Stat } from "./stat.js";
 /** A row has up to two histograms of 16 KB: beyond this many, a new one is added up without its detail. */
 const MAXIMUM_DETAILED_ROWS = 2048;
 
+/** A row that is added to in place. */
+type Sum = SourceRow & { count: number; spentNs?: number; away?: Stat; handler?: Stat };
+
 export class Accumulator {
-  readonly #rows = new Map<string, SourceRow>();
+  readonly #rows = new Map<string, Sum>();
 
   add(rows: readonly SourceRow[]): void {
     for (const row of rows) {
       const key = keyOf(row);
       const sum = this.#rows.get(key);
-      if (sum !== undefined) this.#rows.set(key, merged(sum, row));
+      if (sum !== undefined) addTo(sum, row);
       else if (this.#rows.size >= MAXIMUM_DETAILED_ROWS && isDetailed(row)) this.add([coarse(row)]);
-      else this.#rows.set(key, merged(row, undefined));
+      else this.#rows.set(key, { ...row, away: copyOf(row.away), handler: copyOf(row.handler) });
     }
   }
 
-  get rows(): SourceRow[] {
+  get rows(): readonly SourceRow[] {
     return [...this.#rows.values()];
   }
+}
+
+function addTo(sum: Sum, { count, spentNs, away, handler }: SourceRow): void {
+  sum.count += count;
+  if (spentNs !== undefined) sum.spentNs = (sum.spentNs ?? 0) + spentNs;
+  if (away !== undefined) sum.away = added(sum.away, away);
+  if (handler !== undefined) sum.handler = added(sum.handler, handler);
+}
+
+function added(sum: Stat | undefined, stat: Stat): Stat {
+  if (sum === undefined) return copyOf(stat)!;
+  sum.merge(stat);
+  return sum;
+}
+
+function copyOf(stat: Stat | undefined): Stat | undefined {
+  if (stat === undefined) return undefined;
+  const copy = new Stat();
+  copy.merge(stat);
+  return copy;
 }
 
 function keyOf({ source, reason, detail, device, vcpu, rip }: SourceRow): string {
@@ -34,26 +57,4 @@ function isDetailed({ detail, rip }: SourceRow): boolean {
 
 function coarse(row: SourceRow): SourceRow {
   return { ...row, detail: "", ...(row.rip === undefined ? {} : { rip: OTHER_RIPS }) };
-}
-
-function merged(a: SourceRow, b: SourceRow | undefined): SourceRow {
-  return {
-    ...a,
-    count: a.count + (b?.count ?? 0),
-    spentNs: sumOf(a.spentNs, b?.spentNs),
-    away: statOf(a.away, b?.away),
-    handler: statOf(a.handler, b?.handler),
-  };
-}
-
-function sumOf(a: number | undefined, b: number | undefined): number | undefined {
-  return a === undefined && b === undefined ? undefined : (a ?? 0) + (b ?? 0);
-}
-
-function statOf(a: Stat | undefined, b: Stat | undefined): Stat | undefined {
-  if (a === undefined && b === undefined) return undefined;
-  const sum = new Stat();
-  if (a !== undefined) sum.merge(a);
-  if (b !== undefined) sum.merge(b);
-  return sum;
 }

@@ -1,4 +1,4 @@
-import { BUCKET_COUNT, bucketLowNs, bucketMiddleNs, bucketOf, percentileNs } from "@tools-kvm/kvm-binding/uapi";
+import { BUCKET_COUNT, bucketLowNs, bucketMiddleNs, bucketOf } from "@tools-kvm/kvm-binding/uapi";
 
 /** The highest bit of each bucket's times. */
 const OCTAVES = Array.from({ length: BUCKET_COUNT }, (_, bucket) =>
@@ -28,15 +28,25 @@ export class Stat {
     this.sumNs += other.sumNs;
     this.minNs = Math.min(this.minNs, other.minNs);
     this.maxNs = Math.max(this.maxNs, other.maxNs);
-    for (let i = 0; i < BUCKET_COUNT; i++) this.histogram[i]! += other.histogram[i]!;
+    const last = other.#lastBucket;
+    for (let i = other.#firstBucket; i <= last; i++) this.histogram[i]! += other.histogram[i]!;
+  }
+
+  /** All others are empty: most kinds of exits fill a tenth of them. Beyond the last one when nothing was counted. */
+  get #firstBucket(): number {
+    return bucketOf(this.minNs);
+  }
+
+  get #lastBucket(): number {
+    return this.minNs > this.maxNs ? -1 : bucketOf(this.maxNs);
   }
 
   clear(): void {
+    this.histogram.fill(0, this.#firstBucket, this.#lastBucket + 1);
     this.count = 0;
     this.sumNs = 0;
     this.minNs = Number.POSITIVE_INFINITY;
     this.maxNs = 0;
-    this.histogram.fill(0);
   }
 
   /** The extremes as the histogram has them, for times that were counted into it elsewhere (within 0.8%). */
@@ -50,12 +60,14 @@ export class Stat {
   /** Counts by the highest bit of the time in nanoseconds; without zeros at the end. */
   octaves(): number[] {
     const counts: number[] = [];
-    this.histogram.forEach((count, bucket) => {
-      if (count === 0) return;
+    const last = this.#lastBucket;
+    for (let bucket = this.#firstBucket; bucket <= last; bucket++) {
+      const count = this.histogram[bucket]!;
+      if (count === 0) continue;
       const octave = OCTAVES[bucket]!;
       while (counts.length <= octave) counts.push(0);
       counts[octave]! += count;
-    });
+    }
     return counts;
   }
 
@@ -65,6 +77,14 @@ export class Stat {
 
   /** The time below which `p` per cent lie (0 to 100). */
   percentileNs(p: number): number {
-    return percentileNs(this.histogram, p);
+    const first = this.#firstBucket;
+    const last = this.#lastBucket;
+    let total = 0;
+    for (let i = first; i <= last; i++) total += this.histogram[i]!;
+    if (total === 0) return 0;
+    const rank = Math.max(1, Math.ceil((Math.min(Math.max(p, 0), 100) / 100) * total));
+    let bucket = first;
+    for (let seen = this.histogram[first]!; seen < rank && bucket < last; ) seen += this.histogram[++bucket]!;
+    return bucketMiddleNs(bucket);
   }
 }
