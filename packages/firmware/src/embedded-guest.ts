@@ -8,6 +8,11 @@ export function embeddedGuestPath(): string {
   return packageFile("guest.elf");
 }
 
+/** Path of an ELF file with the embedded guest's functions by name, at the addresses where it runs. */
+export function embeddedGuestSymbolsPath(): string {
+  return packageFile("guest.symbols");
+}
+
 /** What the guest prints when it waits for a command. */
 export const EMBEDDED_GUEST_PROMPT = "kvm> ";
 

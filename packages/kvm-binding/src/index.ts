@@ -18,6 +18,7 @@ export * from "./ledger/histogram.js";
 export * from "./ledger/layout.js";
 export {
   ExitLedger,
+  type GuestSymbolsPlace,
   type LedgerSlot,
   type LedgerSlotSnapshot,
   type LedgerSnapshot,

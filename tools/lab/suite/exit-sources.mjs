@@ -60,6 +60,7 @@ function check(total) {
     const name = named.find(({ address }) => address <= BigInt(loop?.rip ?? 0))?.name;
     console.log(`${reason} ${row?.detail}: ${loop?.count} at ${loop?.rip}, in ${name}`);
     if (loop?.count !== count) faults.push(`${reason}: ${loop?.count} of one instruction in place of ${count}`);
+    if (loop?.symbol?.split("+")[0] !== `${kind}_loop`) faults.push(`${reason}: perf-kvm calls it ${loop?.symbol}`);
     if (name !== `${kind}_loop`) faults.push(`${reason}: ${loop?.rip} is in ${name}, not in ${kind}_loop`);
   }
   const [time] = total.times;

@@ -25,6 +25,9 @@ export const LEDGER_FIRST_DEVICE_SLOT = 64;
 export const LEDGER_OTHER_SLOT = 63;
 export const LEDGER_NAME_BYTES = 64;
 export const LEDGER_DEVICE_BYTES = 32;
+/** Of the file with the guest's symbols, and of why there is none; both empty where the writer says nothing. */
+export const LEDGER_PATH_BYTES = 1024;
+export const LEDGER_REASON_BYTES = 256;
 export const LEDGER_MAX_VCPUS = 4096;
 export const LEDGER_MAX_SLOTS = 16384;
 const PAGE_BYTES = 4096;
@@ -47,6 +50,8 @@ export const HEADER = {
   slotTableOffset: 120,
   vcpuHeaderBytes: 124,
   vcpuOffset: 128,
+  guestSymbols: 136,
+  noGuestSymbols: 136 + LEDGER_PATH_BYTES,
 } as const;
 
 /** Byte offsets in one entry of the slot table. */

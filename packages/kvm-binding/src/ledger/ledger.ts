@@ -14,6 +14,8 @@ import {
   LEDGER_MAGIC,
   LEDGER_MEMFD_NAME,
   LEDGER_NAME_BYTES,
+  LEDGER_PATH_BYTES,
+  LEDGER_REASON_BYTES,
   LEDGER_SLOT_BYTES,
   LEDGER_SLOT_COUNTER_BYTES,
   LEDGER_TABLE_ENTRY_BYTES,
@@ -84,6 +86,9 @@ export interface LedgerSnapshot {
   vcpus: LedgerVcpuSnapshot[];
 }
 
+/** An ELF file that has the guest kernel's symbols at the addresses where it runs; or why there is none. */
+export type GuestSymbolsPlace = { readonly path: string } | { readonly why: string };
+
 /** Puts text into a NUL-padded field, cut at a whole character. */
 function putText(field: Uint8Array, text: string): void {
   if (typeof text !== "string") throw new TypeError("a name in the ledger must be a string");
@@ -106,8 +111,7 @@ function readLayout(handle: NativeHandle): LedgerLayout {
   const bytes = new Uint8Array(LEDGER_HEADER_BYTES);
   native.mappedBytes(handle, 0, bytes);
   const view = new DataView(bytes.buffer);
-  const field = (name: Exclude<keyof typeof HEADER, "magic" | "machineName" | "createdNs" | "vcpuOffset">) =>
-    view.getUint32(HEADER[name], true);
+  const field = (name: keyof typeof HEADER) => view.getUint32(HEADER[name], true);
   const expect = (name: Parameters<typeof field>[0], wanted: number) => {
     if (field(name) !== wanted) invalid(`${name} is ${field(name)}, not ${wanted}`);
   };
@@ -191,6 +195,27 @@ export class ExitLedger implements Disposable {
     // The magic comes last: a reader that sees it sees a whole header.
     bytes.set(new TextEncoder().encode(LEDGER_MAGIC), HEADER.magic);
     return new ExitLedger(memory.native, layout, memory);
+  }
+
+  /** Says where the guest kernel's symbols are, or why nowhere. Only the machine's own process can. */
+  setGuestSymbols(symbols: GuestSymbolsPlace): void {
+    const { bytes } = this.memory;
+    const [path, why] = "path" in symbols ? [symbols.path, ""] : ["", symbols.why];
+    // A path that is cut is another file's.
+    const fits = new TextEncoder().encode(path).length < LEDGER_PATH_BYTES;
+    putText(bytes.subarray(HEADER.guestSymbols, HEADER.guestSymbols + LEDGER_PATH_BYTES), fits ? path : "");
+    const reason = fits ? why : "their path is too long";
+    putText(bytes.subarray(HEADER.noGuestSymbols, HEADER.noGuestSymbols + LEDGER_REASON_BYTES), reason);
+  }
+
+  /** What the machine says of its guest kernel's symbols; undefined when it says nothing. */
+  get guestSymbols(): GuestSymbolsPlace | undefined {
+    const head = new Uint8Array(LEDGER_HEADER_BYTES);
+    native.mappedBytes(this.#handle, 0, head);
+    const path = getText(head.subarray(HEADER.guestSymbols, HEADER.guestSymbols + LEDGER_PATH_BYTES));
+    if (path !== "") return { path };
+    const why = getText(head.subarray(HEADER.noGuestSymbols, HEADER.noGuestSymbols + LEDGER_REASON_BYTES));
+    return why === "" ? undefined : { why };
   }
 
   /**

@@ -27,6 +27,9 @@ function program(): Command {
     .option("--event <kind>", "only exits by such an access: exit (all), mmio, ioport, msr; chosen at capture")
     .option("--duration-over <us>", "only exits that lasted at least so many microseconds")
     .option("--source <list>", "only these sources: tracepoints, ledger, stats (comma-separated)")
+    .option("--guest-kallsyms <file>", "names for the guest's instructions: a copy of its /proc/kallsyms")
+    .option("--guest-vmlinux <file>", "or its kernel with symbols; both, where the kernel chose its address (KASLR)")
+    .option("--guest-modules <file>", "a copy of its /proc/modules, which tells in which module an address is")
     .option("--json", "one JSON object a frame, one a line")
     .addHelpText(
       "after",

@@ -18,8 +18,6 @@ export interface StatOptions extends WatchOptions {
   readonly output?: string;
 }
 
-/** Machines that a command starts are to be seen from their first exits on. */
-const RESCAN_WITH_COMMAND_MS = 100;
 const LEAST_INTERVAL_MS = 10;
 const MOST_INTERVAL_MS = 86_400_000;
 /** What a shell answers for a program that is not there, or may not be run. */
@@ -56,7 +54,7 @@ export async function stat(command: readonly string[], options: StatOptions): Pr
       {
         intervalMs,
         durationMs,
-        rescanMs: hasCommand ? RESCAN_WITH_COMMAND_MS : undefined,
+        command: hasCommand ? () => run?.child.pid : undefined,
         until: hasCommand ? begin : undefined,
         onSignal: (signal) => run !== undefined && passOn(run.child, signal),
       },

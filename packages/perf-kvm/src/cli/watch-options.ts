@@ -2,6 +2,8 @@
 import { EVENT_KINDS, type EventKind } from "../exits/event-kinds.js";
 import { Observer, SOURCE_NAMES, type SourceName } from "../model/observer.js";
 import type { ExitRow, Report } from "../model/report.js";
+import { symbolsOfMachines } from "../symbols/machine-symbols.js";
+import { SymbolError } from "../symbols/table.js";
 import { matches } from "../views/columns.js";
 import { CliError } from "./errors.js";
 
@@ -13,13 +15,27 @@ export interface WatchOptions {
   readonly filter?: string;
   readonly event?: string;
   readonly durationOver?: string;
+  readonly guestKallsyms?: string;
+  readonly guestVmlinux?: string;
+  readonly guestModules?: string;
+}
+
+/** The options that name a guest's symbols. Throws CliError when a file is none, or is not there. */
+export function guestSymbolsOf({ guestKallsyms, guestVmlinux, guestModules }: WatchOptions) {
+  try {
+    return symbolsOfMachines({ kallsyms: guestKallsyms, vmlinux: guestVmlinux, modules: guestModules });
+  } catch (error) {
+    if (error instanceof SymbolError) throw new CliError(`guest symbols: ${error.message}`);
+    throw error;
+  }
 }
 
 /**
  * An observer of what the options name. Throws CliError when they are wrong or name a machine that is not there.
  * @param mayCome the machine may still be to come
  */
-export function openObserver({ vm, pid, vcpu, source, event, durationOver }: WatchOptions, mayCome = false): Observer {
+export function openObserver(options: WatchOptions, mayCome = false): Observer {
+  const { vm, pid, vcpu, source, event, durationOver } = options;
   if (vm !== undefined && pid !== undefined)
     throw new CliError("--vm and --pid are two ways to name one machine: give one");
   if (pid !== undefined && !/^[1-9]\d{0,9}$/.test(pid)) throw new CliError(`--pid ${pid}: the number of a process`);
@@ -33,6 +49,7 @@ export function openObserver({ vm, pid, vcpu, source, event, durationOver }: Wat
     event: eventKind(event),
     overNs: overUs === undefined ? undefined : overUs * 1000,
     sources: sources(source),
+    symbolsOf: guestSymbolsOf(options),
   });
   if (machine === undefined || mayCome || observer.size > 0) return observer;
   observer.close();

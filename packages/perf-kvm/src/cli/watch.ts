@@ -1,4 +1,5 @@
 /** The rhythm of looking, for `top` and `stat`: rings are emptied, machines found, reports made, until something ends it. */
+import { withDescendants } from "../discover/proc.js";
 import type { Observer } from "../model/observer.js";
 import type { Report } from "../model/report.js";
 
@@ -6,6 +7,8 @@ import type { Report } from "../model/report.js";
 const DRAIN_MS = 50;
 /** Machines come and go at this pace. */
 const RESCAN_MS = 1000;
+/** A machine that does its work and ends lives for less. */
+const LOOK_AT_COMMAND_MS = 20;
 
 export interface Rhythm {
   /** Time between two reports; none but the last when left out. */
@@ -15,8 +18,8 @@ export interface Rhythm {
   readonly durationMs?: number;
   /** How many reports at most. */
   readonly count?: number;
-  /** How often machines are looked for. */
-  readonly rescanMs?: number;
+  /** The process of a command whose machines are to be seen from their first exits on. */
+  readonly command?: () => number | undefined;
   /** Called when all is ready, signals included; ends when what it gives resolves. */
   readonly until?: () => Promise<unknown> | undefined;
   /** Called for a signal; true when the watch goes on nevertheless. */
@@ -27,7 +30,7 @@ const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
 /** Resolves when it has ended, after a last report of what has happened since the one before. */
 export function watch(observer: Observer, rhythm: Rhythm, show: (report: Report) => void): Promise<void> {
-  const { intervalMs, firstMs, durationMs, count, rescanMs = RESCAN_MS, until, onSignal } = rhythm;
+  const { intervalMs, firstMs, durationMs, count, command, until, onSignal } = rhythm;
   return new Promise((resolve, reject) => {
     const timers: NodeJS.Timeout[] = [];
     let isOver = false;
@@ -65,7 +68,14 @@ export function watch(observer: Observer, rhythm: Rhythm, show: (report: Report)
     });
     const drain = guarded(() => observer.drain());
     const rescan = guarded(() => observer.rescan());
-    timers.push(setInterval(drain, DRAIN_MS), setInterval(rescan, rescanMs));
+    timers.push(setInterval(drain, DRAIN_MS), setInterval(rescan, RESCAN_MS));
+    if (command !== undefined) {
+      const look = guarded(() => {
+        const pid = command();
+        if (pid !== undefined) observer.look(withDescendants(pid));
+      });
+      timers.push(setInterval(look, LOOK_AT_COMMAND_MS));
+    }
     if (intervalMs !== undefined) timers.push(setInterval(report, intervalMs));
     if (firstMs !== undefined) timers.push(setTimeout(report, firstMs));
     if (durationMs !== undefined) timers.push(setTimeout(end, durationMs));

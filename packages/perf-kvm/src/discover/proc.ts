@@ -31,6 +31,14 @@ export function printable(text: string): string {
   return text.replace(/[^\x20-\x7e]/g, "?");
 }
 
+/** A process and all that it has started, and so on (proc_pid_task(5), children). */
+export function withDescendants(pid: number, proc = "/proc"): number[] {
+  const children = (entriesOf(`${proc}/${pid}/task`) ?? []).flatMap((tid) =>
+    (textOf(`${proc}/${pid}/task/${tid}/children`) ?? "").split(" ").filter((text) => text !== ""),
+  );
+  return [pid, ...children.flatMap((child) => withDescendants(Number(child), proc))];
+}
+
 /** The name of a thread; empty when it is gone. */
 export function threadName(pid: number, tid = pid, proc = "/proc"): string {
   return printable((textOf(`${proc}/${pid}/task/${tid}/comm`) ?? "").trimEnd());

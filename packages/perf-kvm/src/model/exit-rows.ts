@@ -1,14 +1,8 @@
 /** Rows of a source as a report has them: with rates, and shares of the time that the source accounts for. */
 import type { SourceRow } from "../sources/source.js";
+import type { AddressResolver } from "../symbols/resolver.js";
 import type { ExitRow, RowSource } from "./report.js";
 import type { Stat } from "./stat.js";
-
-/** What names a guest's addresses (signed): a function and how far into it, or why there is none. */
-export interface AddressResolver {
-  resolve(
-    address: number,
-  ): { readonly name: string; readonly offset: number; readonly module?: string } | { readonly why: string };
-}
 
 /** `seconds` is how long the period lasted. */
 export function exitRows(

@@ -18,8 +18,9 @@ import type { ExitSource, SourceRow } from "../sources/source.js";
 import { StatsSource } from "../sources/stats.js";
 import { ThreadTimesSource } from "../sources/thread-times.js";
 import { HARDWARE_EVENTS, TracepointSource, USERSPACE_EVENTS } from "../sources/tracepoints.js";
+import type { AddressResolver } from "../symbols/resolver.js";
 import { Accumulator } from "./accumulator.js";
-import { type AddressResolver, exitRows } from "./exit-rows.js";
+import { exitRows } from "./exit-rows.js";
 import { grouped } from "./groups.js";
 import type { MachineInfo, Report } from "./report.js";
 import { addSplits, type TimeSplit, timeSplit } from "./time-split.js";
@@ -108,6 +109,11 @@ export class Observer {
       if (known !== undefined) this.#follow(known);
       else if (pid !== process.pid) this.#tryWatch(pid);
     }
+  }
+
+  /** Looks whether any of these processes has become a machine: less work than to look at all. */
+  look(pids: readonly number[]): void {
+    for (const pid of pids) if (!this.#watched.has(pid)) this.#tryWatch(pid);
   }
 
   /** Threads of vCPUs come, and go with their machine. */

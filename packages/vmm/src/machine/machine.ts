@@ -4,7 +4,8 @@
  */
 
 import type { Worker } from "node:worker_threads";
-import { EventFd, ExitLedger, Kvm, monotonicNs, watch } from "@tools-kvm/kvm-binding";
+import { EventFd, ExitLedger, type GuestSymbolsPlace, Kvm, monotonicNs, watch } from "@tools-kvm/kvm-binding";
+import { guestSymbols } from "../boot/guest-symbols.js";
 import type { KernelImage } from "../boot/kernel-image.js";
 import { loadKernel } from "../boot/load.js";
 import { acpiPm, pressPowerButton } from "../devices/acpi-pm/acpi-pm.js";
@@ -172,6 +173,7 @@ export class Machine {
     if (this.#phase === "ended") return;
     if (this.#phase !== "starting") throw new Error("a machine is started once; reset() boots it again");
     this.#source = source;
+    this.ledger.setGuestSymbols(symbolsOf(source));
     try {
       this.#watch = watch(this.#wake, () => {
         this.#wake.take();
@@ -524,4 +526,10 @@ export class Machine {
 
 function tell(worker: Worker, message: ToVcpu): void {
   worker.postMessage(message);
+}
+
+/** For whoever profiles the guest. */
+function symbolsOf({ image, commandLine, firmware, isFallback }: BootSource): GuestSymbolsPlace {
+  const bootsDisk = firmware !== undefined && isFallback === true;
+  return bootsDisk ? { why: "the guest's firmware chose what to boot" } : guestSymbols(image, commandLine);
 }
