@@ -52,6 +52,8 @@ export interface PciPort {
   moveWindow(from: number, to: number): void;
   /** The driver has notified a queue of the device's. */
   notify(queue: number): void;
+  /** The device's interrupt line: asserted until the guest has ended the interrupt. */
+  raiseLine(): void;
   /** Tells the kernel which messages the vectors of all devices stand for. */
   routeVectors(): void;
 }

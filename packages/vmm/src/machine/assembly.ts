@@ -38,6 +38,7 @@ export interface PciWiring {
   /** Connects the notification addresses of the function's queues; 0 is nowhere. */
   moveWindow(device: string, from: number, to: number): void;
   notify(device: string, queue: number): void;
+  raiseLine(device: string): void;
   /** The vectors of all functions, and beside them the kernel's own routes. */
   routeVectors(messages: readonly (MsiMessage & { readonly gsi: number })[]): void;
 }

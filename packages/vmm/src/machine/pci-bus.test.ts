@@ -26,6 +26,7 @@ const [ENTROPY, DISK, NOBODY] = [1 << 15, 2 << 15, 3 << 15];
 class Guest {
   readonly moves: [string, number, number][] = [];
   readonly notified: [string, number][] = [];
+  readonly raised: string[] = [];
   routes: Parameters<PciWiring["routeVectors"]>[0] = [];
   readonly assembly: Assembly;
 
@@ -37,6 +38,7 @@ class Guest {
       routeMsis: nothing,
       pci: {
         moveWindow: (...move) => this.moves.push(move),
+        raiseLine: (device) => this.raised.push(device),
         notify: (...notified) => this.notified.push(notified),
         routeVectors: (messages) => {
           this.routes = messages;

@@ -35,6 +35,7 @@ export class PciBus {
       configOf: (deviceAndFunction) => this.#functions.get(deviceAndFunction)?.config,
       moveWindow: (from, to) => wiring?.moveWindow(name, from, to),
       notify: (queue) => wiring?.notify(name, queue),
+      raiseLine: () => wiring?.raiseLine(name),
       routeVectors: () => this.#routeVectors(),
     };
   }

@@ -1,8 +1,9 @@
 /** What vCPUs do in the kernel for PCI functions: notification addresses that move, and the routes of vectors. */
-import { type EventFd, type IrqRoutingEntry, KvmError, type Vm } from "@tools-kvm/kvm-binding";
+import { EventFd, type IrqRoutingEntry, KvmError, type Vm } from "@tools-kvm/kvm-binding";
 import { BAR, NOTIFY_MULTIPLIER } from "../virtio/pci/layout.js";
 import type { PciWiring } from "./assembly.js";
 import { PCI_WINDOWS } from "./memory-map.js";
+import type { VirtioWires } from "./virtio.js";
 
 /** Drivers write a queue's number, in 16 bits. */
 const NOTIFICATION_BYTES = 2;
@@ -22,12 +23,43 @@ const KERNEL_ROUTES: readonly IrqRoutingEntry[] = Array.from({ length: IOAPIC_PI
   },
 );
 
-/** `kicks` are the eventfds of each device's queues; `vm` is the VM of the moment. */
-export function pciWiring(vm: () => Vm | undefined, kicks: ReadonlyMap<string, readonly EventFd[]>): PciWiring {
+/** The eventfds of a function that vCPUs signal: of its queues, and of its interrupt line. */
+export interface PciWires {
+  readonly kicks: readonly EventFd[];
+  readonly raise: EventFd;
+}
+
+/** The same as tokens, for another thread. */
+export interface SharedPciWires {
+  readonly kicks: readonly number[];
+  readonly raise: number;
+}
+
+export function sharePciWires(all: readonly VirtioWires[]): Map<string, SharedPciWires> {
+  return new Map(
+    all.flatMap(({ placement, kicks, line }) => {
+      if (line === undefined) return [];
+      const shared = { kicks: kicks.map((kick) => kick.share()), raise: line.raise.share() };
+      return [[placement.device.name, shared] as const];
+    }),
+  );
+}
+
+export function attachPciWires(shared: ReadonlyMap<string, SharedPciWires>): Map<string, PciWires> {
+  return new Map(
+    [...shared].map(([device, { kicks, raise }]) => [
+      device,
+      { kicks: kicks.map((token) => EventFd.attach(token)), raise: EventFd.attach(raise) },
+    ]),
+  );
+}
+
+/** `wires` are those of each device; `vm` is the VM of the moment. */
+export function pciWiring(vm: () => Vm | undefined, wires: ReadonlyMap<string, PciWires>): PciWiring {
   const connect = (device: string, base: number, deassign: boolean): void => {
     // Elsewhere it would stand over something else; notifications come by exits then.
     if (base < PCI_WINDOWS.base || base >= PCI_WINDOWS.base + PCI_WINDOWS.sizeBytes) return;
-    kicks.get(device)?.forEach((eventfd, queue) => {
+    wires.get(device)?.kicks.forEach((eventfd, queue) => {
       const addr = base + BAR.NOTIFY + NOTIFY_MULTIPLIER * queue;
       unlessTaken(() => vm()?.ioeventfd({ eventfd, addr, lengthBytes: NOTIFICATION_BYTES, deassign }));
     });
@@ -37,7 +69,8 @@ export function pciWiring(vm: () => Vm | undefined, kicks: ReadonlyMap<string, r
       connect(device, from, true);
       connect(device, to, false);
     },
-    notify: (device, queue) => void kicks.get(device)?.[queue]?.signal(),
+    notify: (device, queue) => void wires.get(device)?.kicks[queue]?.signal(),
+    raiseLine: (device) => void wires.get(device)?.raise.signal(),
     routeVectors: (messages) =>
       vm()?.setGsiRouting([
         ...KERNEL_ROUTES,
