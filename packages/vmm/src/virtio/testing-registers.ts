@@ -4,7 +4,7 @@
  */
 import { Bench } from "../devices/testing.js";
 import type { VirtioDevice } from "./device.js";
-import { BAR, COMMAND, CONFIG, NOTIFY_MULTIPLIER } from "./pci/layout.js";
+import { BAR, COMMAND, CONFIG, NOTIFY_MULTIPLIER, PCI_CFG } from "./pci/layout.js";
 import { ENTRY, interruptDriver } from "./pci/msix.js";
 import type { TransportState } from "./transport.js";
 import { MMIO, virtioMmio } from "./transport-mmio.js";
@@ -12,6 +12,18 @@ import { COMMON, CONFIG_SPACE, type PciState, virtioPci } from "./transport-pci.
 
 export const TRANSPORTS = ["mmio", "pci"] as const;
 export type TransportName = (typeof TRANSPORTS)[number];
+
+const WIDTHS = [1, 2, 4] as const;
+/** Registers of the configuration space by which a function can be lost: others are as good as any. */
+const DISTURBED = [
+  CONFIG.COMMAND,
+  CONFIG.BAR0,
+  CONFIG.MSIX,
+  CONFIG.PCI_CFG,
+  CONFIG.PCI_CFG + PCI_CFG.OFFSET,
+  0xa8,
+  0xfe,
+];
 
 /** Where a driver puts a queue. */
 export interface QueueAreas {
@@ -41,8 +53,12 @@ export interface DriverRegisters {
   setConfig(offset: number, value: number, sizeBytes: 1 | 2 | 4): void;
   /** Why the device has interrupted, and that the driver has seen it. */
   acknowledge(): number;
-  /** The machine's reset. What a driver's bus has to do then is done. */
+  /** What a driver's bus does before the driver. */
+  enable(): void;
+  /** The machine's reset. */
   powerCycle(): void;
+  /** Writes `value` to registers that `random` picks, as no driver would. */
+  disturb(random: (below: number) => number, value: number): void;
   /** The device's side: what is in the way of an interrupt is not interrupted. */
   interrupt(source: number | undefined, signal: () => void): void;
 }
@@ -107,8 +123,14 @@ export class MmioRegisters implements DriverRegisters {
     this.bench.write(MMIO.INTERRUPT_ACK, why, 4);
     return why;
   }
+  enable(): void {}
   powerCycle(): void {
     this.bench.device.reset();
+  }
+  disturb(random: (below: number) => number, value: number): void {
+    const sizeBytes = WIDTHS[random(WIDTHS.length)]!;
+    this.bench.read(random(0x200), sizeBytes);
+    this.bench.write(random(4) === 0 ? random(0x200) : 4 * random(0x80), value % 2 ** (8 * sizeBytes), sizeBytes);
   }
   interrupt(_source: number | undefined, signal: () => void): void {
     signal();
@@ -135,10 +157,10 @@ export class PciRegisters implements DriverRegisters {
       raiseLine: () => this.lines++,
       routeVectors: () => this.routes++,
     };
-    this.#enable();
+    this.enable();
   }
 
-  #enable(): void {
+  enable(): void {
     this.setSpace(CONFIG.COMMAND, COMMAND.MEMORY | COMMAND.BUS_MASTER, 2);
     this.setSpace(CONFIG.MSIX + 2, 0x8000, 2);
     for (let vector = 0; vector <= this.device.queueSizes.length; vector++) {
@@ -221,7 +243,31 @@ export class PciRegisters implements DriverRegisters {
   }
   powerCycle(): void {
     this.bench.device.reset();
-    this.#enable();
+    this.enable();
+  }
+  /** In the configuration space, through its window (section 4.1.4.9), and in any page of the BAR. */
+  disturb(random: (below: number) => number, value: number): void {
+    const sizeBytes = WIDTHS[random(WIDTHS.length)]!;
+    const cut = value % 2 ** (8 * sizeBytes);
+    const page = 0x1000 * random(8);
+    const register = DISTURBED[random(DISTURBED.length)]! + random(4);
+    switch (random(4)) {
+      case 0:
+        this.setSpace(register, cut, sizeBytes);
+        this.space(register, sizeBytes);
+        break;
+      case 1:
+        this.setSpace(CONFIG.PCI_CFG + PCI_CFG.OFFSET, page + random(0x40), 4);
+        this.setSpace(CONFIG.PCI_CFG + PCI_CFG.LENGTH, random(5), 4);
+        this.setSpace(CONFIG.PCI_CFG + PCI_CFG.DATA, cut, sizeBytes);
+        this.space(CONFIG.PCI_CFG + PCI_CFG.DATA, sizeBytes);
+        break;
+      default:
+        this.bench.write(page + random(0x80), cut, sizeBytes);
+        this.bench.read(page + random(0x80), sizeBytes);
+    }
+    // What the bench has seen of it is of no use, and a long run must not keep it.
+    for (const seen of [this.notified, this.moves, this.bench.port.msis]) seen.length = 0;
   }
   interrupt(source: number | undefined, signal: () => void): void {
     interruptDriver(this.state, source ?? this.device.queueSizes.length, { vector: signal, line: signal });
