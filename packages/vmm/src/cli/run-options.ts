@@ -110,9 +110,8 @@ function firmwareOf(options: RunOptions, spec: MachineSpec, source: BootSource):
   throw new CliError(`--firmware-vars ${options.firmwareVars}: they are a firmware's; say which by --firmware`);
 }
 
-function bus({ bus, irqchip, firmware }: RunOptions): RunOptions["bus"] {
+function bus({ bus, irqchip }: RunOptions): RunOptions["bus"] {
   if (bus === "pci" && irqchip === "split") throw new CliError("--bus pci: not with --irqchip split");
-  if (bus === "pci" && firmware !== undefined) throw new CliError("--bus pci: not with --firmware");
   return bus;
 }
 

@@ -44,18 +44,23 @@ it("the guest is told of every device at the port where it is", () => {
   for (const port of told) expect(placed).toContain(port);
 });
 
-it("a PCI bus is in the tables where it is, and virtio devices are on it alone", () => {
-  const onPci = spec({ bus: "pci", virtio: [{ kind: "entropy" }] });
-  const { pci, virtioMmio } = describePc(onPci);
-  expect(virtioMmio).toEqual([]);
-  const windows = placeDevices(onPci).flatMap(({ windows }) => windows);
-  expect(windows.map(({ base }) => base)).toContain(pci!.ecamBase);
-  const { base, sizeBytes } = pci!.memory32[0]!;
-  const movable = windows.filter(({ isMovable }) => isMovable);
-  expect(movable.map((window) => window.base)).toEqual([base]);
-  expect(base + sizeBytes).toBe(pci!.ecamBase);
-  const mcfg = firmwareTables(onPci).segments.find(
-    ({ bytes }) => Buffer.from(bytes.subarray(0, 4)).toString() === "MCFG",
-  );
-  expect(Buffer.from(mcfg!.bytes).readUInt32LE(44)).toBe(pci!.ecamBase);
-});
+it.each([{ by: "us" }, { by: "firmware", chipset: "q35" as const }])(
+  "a PCI bus that $by sets up is in the tables where it is, and virtio devices are on it alone",
+  ({ chipset }) => {
+    const onPci = spec({ bus: "pci", virtio: [{ kind: "entropy" }], ...(chipset && { chipset }), testDevices: false });
+    const { pci, virtioMmio } = describePc(onPci);
+    expect(virtioMmio).toEqual([]);
+    const windows = placeDevices(onPci).flatMap(({ windows }) => windows);
+    expect(windows.map(({ base }) => base)).toContain(pci!.ecamBase);
+    const { base, sizeBytes } = pci!.memory32[0]!;
+    const movable = windows.filter(({ isMovable }) => isMovable);
+    expect(movable.map((window) => window.base)).toEqual([base]);
+    expect(pci!.ecamBase! < base || pci!.ecamBase! >= base + sizeBytes).toBe(true);
+    for (const window of windows.filter(({ isMovable, bus }) => bus === "mmio" && !isMovable))
+      expect(window.base + window.sizeBytes <= base || window.base >= base + sizeBytes).toBe(true);
+    const mcfg = firmwareTables(onPci).segments.find(
+      ({ bytes }) => Buffer.from(bytes.subarray(0, 4)).toString() === "MCFG",
+    );
+    expect(Buffer.from(mcfg!.bytes).readUInt32LE(44)).toBe(pci!.ecamBase);
+  },
+);

@@ -19,6 +19,8 @@ export const ECAM_BASE = 0xb000_0000;
 /** On a machine whose virtio devices are PCI functions: the configuration space of bus 0, and where their windows are. */
 export const PCI_ECAM_BASE = 0xe000_0000;
 export const PCI_WINDOWS = { base: 0xc000_0000, sizeBytes: 0x2000_0000 } as const;
+/** The same where firmware makes the map, which puts windows anywhere between its ECAM and the interrupt controllers. */
+export const FIRMWARE_PCI_WINDOWS = { base: 0xc000_0000, sizeBytes: 0x3ec0_0000 } as const;
 export const IOAPIC_BASE = 0xfec0_0000;
 export const LAPIC_BASE = 0xfee0_0000;
 
@@ -71,4 +73,14 @@ export function e820Map(memoryBytes: number): E820Entry[] {
     }
   }
   return entries;
+}
+
+/** Where a machine's PCI bus is: its configuration space, and what its functions' windows lie in. */
+export function pciMap({ chipset }: { readonly chipset?: "q35" | undefined }): {
+  readonly ecamBase: number;
+  readonly windows: { readonly base: number; readonly sizeBytes: number };
+} {
+  return chipset === undefined
+    ? { ecamBase: PCI_ECAM_BASE, windows: PCI_WINDOWS }
+    : { ecamBase: ECAM_BASE, windows: FIRMWARE_PCI_WINDOWS };
 }

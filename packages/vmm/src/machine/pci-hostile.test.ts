@@ -93,7 +93,7 @@ class HostileGuest {
       irqLine: nothing,
       sendMsi: nothing,
       routeMsis: nothing,
-      pci: pciWiring(() => this.kernel as unknown as Vm, this.#wires),
+      pci: pciWiring(() => this.kernel as unknown as Vm, this.#wires, PCI_WINDOWS),
       wakeReader: nothing,
       request: nothing,
       memory: () => undefined,

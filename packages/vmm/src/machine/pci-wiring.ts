@@ -2,7 +2,7 @@
 import { EventFd, type IrqRoutingEntry, KvmError, type Vm } from "@tools-kvm/kvm-binding";
 import { BAR, NOTIFY_MULTIPLIER } from "../virtio/pci/layout.js";
 import type { PciWiring } from "./assembly.js";
-import { PCI_WINDOWS } from "./memory-map.js";
+import type { pciMap } from "./memory-map.js";
 import type { VirtioWires } from "./virtio.js";
 
 /** Drivers write a queue's number, in 16 bits. */
@@ -54,11 +54,15 @@ export function attachPciWires(shared: ReadonlyMap<string, SharedPciWires>): Map
   );
 }
 
-/** `wires` are those of each device; `vm` is the VM of the moment. */
-export function pciWiring(vm: () => Vm | undefined, wires: ReadonlyMap<string, PciWires>): PciWiring {
+/** `wires` are those of each device; `windows` is what the machine has for them; `vm` is the VM of the moment. */
+export function pciWiring(
+  vm: () => Vm | undefined,
+  wires: ReadonlyMap<string, PciWires>,
+  windows: ReturnType<typeof pciMap>["windows"],
+): PciWiring {
   const connect = (device: string, base: number, deassign: boolean): void => {
     // Elsewhere it would stand over something else; notifications come by exits then.
-    if (base < PCI_WINDOWS.base || base >= PCI_WINDOWS.base + PCI_WINDOWS.sizeBytes) return;
+    if (base < windows.base || base >= windows.base + windows.sizeBytes) return;
     wires.get(device)?.kicks.forEach((eventfd, queue) => {
       const addr = base + BAR.NOTIFY + NOTIFY_MULTIPLIER * queue;
       unlessTaken(() => vm()?.ioeventfd({ eventfd, addr, lengthBytes: NOTIFICATION_BYTES, deassign }));

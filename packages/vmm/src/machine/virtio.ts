@@ -10,7 +10,7 @@ import { vsockDevice } from "../virtio/devices/vsock/vsock.js";
 import { FEATURE } from "../virtio/ids.js";
 import { BAR_BYTES, vectorCount } from "../virtio/pci/layout.js";
 import { MMIO, MMIO_SIZE_BYTES } from "../virtio/transport-mmio.js";
-import { PCI_WINDOWS, VIRTIO_MMIO_BASE } from "./memory-map.js";
+import { pciMap, VIRTIO_MMIO_BASE } from "./memory-map.js";
 import type { MachineSpec, VirtioSpec } from "./spec.js";
 
 /** A device and where its registers and its interrupt are. */
@@ -48,7 +48,8 @@ export function placeVirtio({
   virtio = [],
   virtioRings = "split",
   bus = "mmio",
-}: Pick<MachineSpec, "virtio" | "virtioRings" | "bus">): VirtioPlacement[] {
+  chipset,
+}: Pick<MachineSpec, "virtio" | "virtioRings" | "bus" | "chipset">): VirtioPlacement[] {
   const counts = new Map<string, number>();
   let vectorGsi = FIRST_VECTOR_GSI;
   return virtio.map((spec, index) => {
@@ -58,7 +59,13 @@ export function placeVirtio({
     if (bus === "pci") {
       const gsi = vectorGsi;
       vectorGsi += vectorCount(device);
-      return { spec, device, base: PCI_WINDOWS.base + BAR_BYTES * index, gsi, slot: FIRST_PCI_SLOT + index };
+      return {
+        spec,
+        device,
+        base: pciMap({ chipset }).windows.base + BAR_BYTES * index,
+        gsi,
+        slot: FIRST_PCI_SLOT + index,
+      };
     }
     return {
       spec,
