@@ -98,6 +98,14 @@ export const SUITE: readonly SuiteEntry[] = [
     needsPrograms: ["busybox", "mkfs.ext4"],
   },
   {
+    name: "Linux has its balloon, its vsock and a shared folder on PCI with a split irqchip, with MSI-X and without",
+    command: ["node", "tools/lab/suite/linux-pci-devices.mjs"],
+    timeoutMs: 5 * MINUTE_MS,
+    cpus: 1,
+    needsFiles: ["tools/lab/suite/linux-pci-devices.mjs", "packages/vmm/dist/io-worker.js"],
+    needsPrograms: ["busybox", "gcc"],
+  },
+  {
     name: "Debian's cloud kernel boots to a shell on an ext4 disk, raw with one CPU and qcow2 on PCI with two",
     command: ["node", "tools/lab/suite/linux-cloud.mjs"],
     timeoutMs: 5 * MINUTE_MS,

@@ -77,7 +77,10 @@ class HostileGuest {
   readonly #wires = new Map(
     placeVirtio(spec).map(({ device }) => [
       device.name,
-      { kicks: device.queueSizes.map(() => EventFd.create()), raise: EventFd.create() },
+      {
+        kicks: device.queueSizes.map(() => EventFd.create()),
+        line: { gsi: 16, raise: EventFd.create(), lowered: EventFd.create() },
+      },
     ]),
   );
   readonly #server: DeviceServer;
@@ -119,7 +122,8 @@ class HostileGuest {
     return this.assembly.device(name).state as PciState;
   }
   close(): void {
-    for (const { kicks, raise } of this.#wires.values()) for (const eventfd of [...kicks, raise]) eventfd.close();
+    for (const { kicks, line } of this.#wires.values())
+      for (const eventfd of [...kicks, line.raise, line.lowered]) eventfd.close();
   }
 
   read(address: number, sizeBytes: number): number {

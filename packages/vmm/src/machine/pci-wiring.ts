@@ -3,7 +3,8 @@ import { EventFd, type IrqRoutingEntry, KvmError, type Vm } from "@tools-kvm/kvm
 import { BAR, NOTIFY_MULTIPLIER } from "../virtio/pci/layout.js";
 import type { PciWiring } from "./assembly.js";
 import type { pciMap } from "./memory-map.js";
-import type { VirtioWires } from "./virtio.js";
+import type { InterruptLine, VirtioWires } from "./virtio.js";
+import { messageRoute } from "./vm-wiring.js";
 
 /** Drivers write a queue's number, in 16 bits. */
 const NOTIFICATION_BYTES = 2;
@@ -26,31 +27,39 @@ const KERNEL_ROUTES: readonly IrqRoutingEntry[] = Array.from({ length: IOAPIC_PI
 /** The eventfds of a function that vCPUs signal: of its queues, and of its interrupt line. */
 export interface PciWires {
   readonly kicks: readonly EventFd[];
-  readonly raise: EventFd;
+  readonly line: InterruptLine;
 }
 
 /** The same as tokens, for another thread. */
 export interface SharedPciWires {
   readonly kicks: readonly number[];
-  readonly raise: number;
+  readonly line: { readonly gsi: number; readonly raise: number; readonly lowered: number };
 }
 
 export function sharePciWires(all: readonly VirtioWires[]): Map<string, SharedPciWires> {
   return new Map(
     all.flatMap(({ placement, kicks, line }) => {
       if (line === undefined) return [];
-      const shared = { kicks: kicks.map((kick) => kick.share()), raise: line.raise.share() };
-      return [[placement.device.name, shared] as const];
+      const tokens = { gsi: line.gsi, raise: line.raise.share(), lowered: line.lowered.share() };
+      return [[placement.device.name, { kicks: kicks.map((kick) => kick.share()), line: tokens }] as const];
     }),
   );
 }
 
 export function attachPciWires(shared: ReadonlyMap<string, SharedPciWires>): Map<string, PciWires> {
   return new Map(
-    [...shared].map(([device, { kicks, raise }]) => [
-      device,
-      { kicks: kicks.map((token) => EventFd.attach(token)), raise: EventFd.attach(raise) },
-    ]),
+    [...shared].map(
+      ([
+        device,
+        {
+          kicks,
+          line: { gsi, raise, lowered },
+        },
+      ]) => {
+        const line = { gsi, raise: EventFd.attach(raise), lowered: EventFd.attach(lowered) };
+        return [device, { kicks: kicks.map((token) => EventFd.attach(token)), line }];
+      },
+    ),
   );
 }
 
@@ -74,17 +83,11 @@ export function pciWiring(
       connect(device, to, false);
     },
     notify: (device, queue) => void wires.get(device)?.kicks[queue]?.signal(),
-    raiseLine: (device) => void wires.get(device)?.raise.signal(),
-    routeVectors: (messages) =>
-      vm()?.setGsiRouting([
-        ...KERNEL_ROUTES,
-        ...messages.map(({ gsi, address, addressHigh = 0, data }) => ({
-          gsi,
-          type: "msi" as const,
-          address: (BigInt(addressHigh) << 32n) + BigInt(address),
-          data,
-        })),
-      ]),
+    raiseLine: (device) => void wires.get(device)?.line.raise.signal(),
+    routeVectors: (messages) => vm()?.setGsiRouting([...KERNEL_ROUTES, ...messages.map(messageRoute)]),
+    endLine(gsi) {
+      for (const { line } of wires.values()) if (line.gsi === gsi) line.lowered.signal();
+    },
   };
 }
 

@@ -155,6 +155,7 @@ export class PciRegisters implements DriverRegisters {
       moveWindow: (from, to) => this.moves.push([from, to]),
       notify: (queue) => this.notified.push(queue),
       raiseLine: () => this.lines++,
+      endLine() {},
       routeVectors: () => this.routes++,
     };
     this.enable();

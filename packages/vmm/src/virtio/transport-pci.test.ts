@@ -33,6 +33,7 @@ class TestFunction {
       moveWindow: (from, to) => this.moves.push([from, to]),
       notify: (queue) => this.notified.push(queue),
       raiseLine: () => this.lines++,
+      endLine() {},
       routeVectors: () => this.routes++,
     };
   }
