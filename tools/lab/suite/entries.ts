@@ -106,6 +106,22 @@ export const SUITE: readonly SuiteEntry[] = [
     needsPrograms: ["busybox", "gcc"],
   },
   {
+    name: "Linux that SeaBIOS has booted has its disk on PCI, and restarts",
+    command: ["node", "tools/lab/suite/linux-pci-firmware.mjs", "seabios"],
+    timeoutMs: 5 * MINUTE_MS,
+    cpus: 1,
+    needsFiles: ["tools/lab/suite/linux-pci-firmware.mjs", "packages/vmm/dist/io-worker.js"],
+    needsPrograms: ["busybox", "mkfs.ext4"],
+  },
+  {
+    name: "OVMF starts Linux from a disk on PCI",
+    command: ["node", "tools/lab/suite/linux-pci-firmware.mjs", "ovmf"],
+    timeoutMs: 5 * MINUTE_MS,
+    cpus: 1,
+    needsFiles: ["tools/lab/suite/linux-pci-firmware.mjs", "packages/vmm/dist/io-worker.js"],
+    needsPrograms: ["busybox"],
+  },
+  {
     name: "Debian's cloud kernel boots to a shell on an ext4 disk, raw with one CPU and qcow2 on PCI with two",
     command: ["node", "tools/lab/suite/linux-cloud.mjs"],
     timeoutMs: 5 * MINUTE_MS,
