@@ -4,10 +4,11 @@
  *
  *   FUZZ_STEPS=N FUZZ_SEED=S          so many steps, from that seed
  */
-import { EventFd, Kvm, KvmError, type Vm } from "@tools-kvm/kvm-binding";
+import { EventFd, KVM_CAP_SPLIT_IRQCHIP, Kvm, KvmError, type Vm } from "@tools-kvm/kvm-binding";
 import { hasKvm, NEEDS_KVM } from "tools-testing";
 import { describe, expect, it } from "vitest";
 import { readWindow, writeWindow } from "../bus/bus.js";
+import { IOAPIC, IOAPIC_PINS, IOAPIC_REGISTER, REDIRECTION } from "../devices/ioapic/ioapic.js";
 import { PCIEXBAR } from "../devices/pci-host/functions.js";
 import { generator, type Random } from "../virtio/fuzzing.js";
 import { FEATURE, STATUS } from "../virtio/ids.js";
@@ -21,15 +22,15 @@ import { IOAPIC_BASE, LAPIC_BASE, MMIO_HOLE_START, PCI_ECAM_BASE, PCI_WINDOWS } 
 import { pciWiring } from "./pci-wiring.js";
 import type { MachineSpec } from "./spec.js";
 import { placeVirtio } from "./virtio.js";
+import { messageRoute } from "./vm-wiring.js";
 
 const STEPS = Number(process.env.FUZZ_STEPS ?? 5_000);
 const SEED = Number(process.env.FUZZ_SEED ?? Date.now() % 2 ** 31);
 
-const spec: MachineSpec = {
+const spec = {
   name: "hostile",
   cpus: 1,
   memoryBytes: 2 ** 24,
-  irqchip: "kernel",
   virtio: [
     { kind: "entropy" },
     { kind: "block", path: "/disk", readonly: false, cache: "writeback", serial: "", queues: 2, sizeBytes: 2 ** 20 },
@@ -37,7 +38,7 @@ const spec: MachineSpec = {
   ],
   bus: "pci",
   testDevices: false,
-};
+} satisfies Omit<MachineSpec, "irqchip">;
 const ENTROPY_SLOT = 1;
 const SLOT_BYTES = 0x8000;
 const RINGS = 0x1000;
@@ -88,14 +89,16 @@ class HostileGuest {
 
   constructor(
     vm: Vm | undefined,
+    irqchip: MachineSpec["irqchip"],
     private readonly random: Random,
   ) {
+    const machine: MachineSpec = { ...spec, irqchip };
     this.kernel = new Ioeventfds(vm);
     const nothing = (): void => {};
-    this.assembly = new Assembly(spec, createState(spec), {
+    this.assembly = new Assembly(machine, createState(machine), {
       irqLine: nothing,
       sendMsi: nothing,
-      routeMsis: nothing,
+      routeMsis: (messages) => this.kernel.setGsiRouting(messages.map(messageRoute)),
       pci: pciWiring(() => this.kernel as unknown as Vm, this.#wires, PCI_WINDOWS),
       wakeReader: nothing,
       request: nothing,
@@ -156,7 +159,7 @@ class HostileGuest {
     const slot = random(5);
     const sizeBytes = WIDTHS[random(3)]!;
     const value = random(3) === 0 ? this.#somewhere() : random(2 ** 32);
-    switch (random(8)) {
+    switch (random(9)) {
       case 0:
         this.config(slot, CONFIG.BAR0, 4, this.#somewhere());
         break;
@@ -174,6 +177,11 @@ class HostileGuest {
       case 4:
         this.write(PCI_ECAM_BASE + random(2 ** 20), sizeBytes, value);
         this.read(PCI_ECAM_BASE + random(2 ** 20), sizeBytes);
+        break;
+      case 5:
+        // Nobody's, or a split irqchip's.
+        this.write(IOAPIC_BASE + IOAPIC.IOREGSEL, 4, IOAPIC_REGISTER.REDIRECTION + 2 * (14 + random(8)) + random(2));
+        this.write(IOAPIC_BASE + IOAPIC.IOWIN, 4, random(2) === 0 ? value : REDIRECTION.LEVEL + random(256));
         break;
       default: {
         const { windowBase } = this.#state(NAMES[random(NAMES.length)]!);
@@ -256,8 +264,8 @@ class HostileGuest {
   }
 }
 
-function attack(vm: Vm | undefined): void {
-  const guest = new HostileGuest(vm, generator(SEED));
+function attack(vm: Vm | undefined, irqchip: MachineSpec["irqchip"] = "kernel"): void {
+  const guest = new HostileGuest(vm, irqchip, generator(SEED));
   try {
     for (let step = 1; step <= STEPS; step++) {
       guest.step();
@@ -272,13 +280,14 @@ function attack(vm: Vm | undefined): void {
 describe(`${STEPS} accesses to a PCI bus that no driver makes (FUZZ_SEED=${SEED})`, () => {
   it("move no device over another, and let every driver begin anew", () => attack(undefined), 3_600_000);
 
-  it.skipIf(!hasKvm)(
-    `leave no ioeventfd of KVM's where it does not belong${NEEDS_KVM}`,
-    () => {
+  it.skipIf(!hasKvm).each(["kernel", "split"] as const)(
+    `leave no ioeventfd of KVM's where it does not belong, and no route that it refuses: irqchip %s${NEEDS_KVM}`,
+    (irqchip) => {
       using kvm = Kvm.open();
       using vm = kvm.createVm();
-      vm.createIrqchip();
-      attack(vm);
+      if (irqchip === "kernel") vm.createIrqchip();
+      else vm.enableCap(KVM_CAP_SPLIT_IRQCHIP, IOAPIC_PINS);
+      attack(vm, irqchip);
     },
     3_600_000,
   );
