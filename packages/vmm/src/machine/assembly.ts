@@ -166,7 +166,7 @@ export class Assembly {
       for (const { bus, base, sizeBytes, deviceOffset = 0, isMovable } of placement.windows) {
         const device = this.devices[index]!;
         const window = { device, base, sizeBytes, deviceOffset, readSlot: slot, writeSlot: slot + 1 };
-        if (isMovable) windows.movable.push(new MovableWindow(window, () => (device.state as PciState).windowBase));
+        if (isMovable) windows.movable.push(new MovableWindow(window, () => (device.state as MovableState).windowBase));
         else windows[bus].push(window);
         slot += 2;
       }
@@ -208,6 +208,8 @@ export class Assembly {
   }
 }
 
+/** Of devices that are seen where the guest has put them. */
+type MovableState = Pick<PciState, "windowBase">;
 type IoapicState = Parameters<typeof setPin>[0];
 
 function devicePort(

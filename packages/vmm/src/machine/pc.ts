@@ -21,7 +21,7 @@ import { serial16550 } from "../devices/serial-16550/serial-16550.js";
 import { BAR_BYTES } from "../virtio/pci/layout.js";
 import { MMIO_SIZE_BYTES, virtioMmio } from "../virtio/transport-mmio.js";
 import { virtioPci } from "../virtio/transport-pci.js";
-import { ECAM_BASE, IOAPIC_BASE, LAPIC_BASE, PCI_ECAM_BASE, pciMap } from "./memory-map.js";
+import { ECAM_BASE, IOAPIC_BASE, LAPIC_BASE, PCI_ECAM_BASE, pciWindows } from "./memory-map.js";
 import type { FlashSpec, MachineSpec } from "./spec.js";
 import { INTX_GSIS, placeVirtio, type VirtioPlacement } from "./virtio.js";
 
@@ -145,12 +145,12 @@ function virtioPlacement({ device, base, gsi, slot }: VirtioPlacement): Placemen
 
 /** One bus, whose devices have no ports. */
 function describePci(spec: MachineSpec): NonNullable<AcpiMachine["pci"]> {
-  const { ecamBase, windows } = pciMap(spec);
   return {
     buses: { first: 0, last: 0 },
-    ecamBase,
+    // Firmware chooses where its own is, after the tables were written.
+    ...(spec.chipset === undefined ? { ecamBase: PCI_ECAM_BASE } : {}),
     io: [],
-    memory32: [windows],
+    memory32: pciWindows(spec),
     memory64: [],
     intxGsis: INTX_GSIS,
   };
@@ -169,7 +169,7 @@ const pciBusPlacement: Placement = {
 
 const pciHostPlacement: Placement = {
   definition: pciHost,
-  windows: [pio(0xcf8, 8), mmio(ECAM_BASE, ECAM_BYTES, ECAM_OFFSET)],
+  windows: [pio(0xcf8, 8), { ...mmio(ECAM_BASE, ECAM_BYTES, ECAM_OFFSET), isMovable: true }],
 };
 
 const flashPlacement = ({ base, sizeBytes }: FlashSpec): Placement => ({

@@ -32,9 +32,9 @@ class Guest {
   routes: Parameters<PciWiring["routeVectors"]>[0] = [];
   readonly assembly: Assembly;
 
-  constructor(irqchip: MachineSpec["irqchip"] = "kernel") {
+  constructor(irqchip: MachineSpec["irqchip"] = "kernel", chipset?: "q35") {
     const nothing = (): void => {};
-    const machine = { ...spec, irqchip };
+    const machine = { ...spec, irqchip, ...(chipset && { chipset }) };
     this.assembly = new Assembly(machine, createState(machine), {
       irqLine: nothing,
       sendMsi: nothing,
@@ -159,6 +159,22 @@ describe("functions", () => {
     guest.write(entry + 4 * ENTRY.DATA, 4, 0x51);
     expect(guest.routes).toEqual([{ ...vector, data: 0x51 }]);
   });
+});
+
+it("firmware finds no configuration space in memory until it has said where", () => {
+  const guest = new Guest("kernel", "q35");
+  const setPciexbar = (value: number): void => {
+    guest.port(0xcf8, 4, 0x8000_0060);
+    guest.port(0xcfc, 4, value);
+  };
+  expect([0xb000_0000, 0xe000_0000].map((base) => guest.read(base, 4))).toEqual([undefined, undefined]);
+  setPciexbar(0xe000_0001);
+  expect([0xb000_0000, 0xe000_0000].map((base) => guest.read(base, 4))).toEqual([undefined, 0x29c0_8086]);
+  guest.write(0xe000_0000 + DISK + CONFIG.BAR0, 4, 0xb000_0000);
+  guest.write(0xe000_0000 + DISK + CONFIG.COMMAND, 2, 2);
+  expect(guest.read(0xb000_0000 + COMMON.NUM_QUEUES, 2)).toBe(2);
+  setPciexbar(0xb000_0001);
+  expect([0xb000_0000, 0xe000_0000].map((base) => guest.read(base, 4))).toEqual([0x29c0_8086, undefined]);
 });
 
 it("a guest's accesses to the bus never throw, and find only windows that hold them", () => {

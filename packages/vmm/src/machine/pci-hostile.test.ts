@@ -99,7 +99,7 @@ class HostileGuest {
       irqLine: nothing,
       sendMsi: nothing,
       routeMsis: (messages) => this.kernel.setGsiRouting(messages.map(messageRoute)),
-      pci: pciWiring(() => this.kernel as unknown as Vm, this.#wires, PCI_WINDOWS),
+      pci: pciWiring(() => this.kernel as unknown as Vm, this.#wires, [PCI_WINDOWS]),
       wakeReader: nothing,
       request: nothing,
       memory: () => undefined,

@@ -2,7 +2,7 @@
 import { EventFd, type IrqRoutingEntry, KvmError, type Vm } from "@tools-kvm/kvm-binding";
 import { BAR, NOTIFY_MULTIPLIER } from "../virtio/pci/layout.js";
 import type { PciWiring } from "./assembly.js";
-import type { pciMap } from "./memory-map.js";
+import type { Window } from "./memory-map.js";
 import type { InterruptLine, VirtioWires } from "./virtio.js";
 import { messageRoute } from "./vm-wiring.js";
 
@@ -67,11 +67,11 @@ export function attachPciWires(shared: ReadonlyMap<string, SharedPciWires>): Map
 export function pciWiring(
   vm: () => Vm | undefined,
   wires: ReadonlyMap<string, PciWires>,
-  windows: ReturnType<typeof pciMap>["windows"],
+  windows: readonly Window[],
 ): PciWiring {
   const connect = (device: string, base: number, deassign: boolean): void => {
     // Elsewhere it would stand over something else; notifications come by exits then.
-    if (base < windows.base || base >= windows.base + windows.sizeBytes) return;
+    if (!windows.some((window) => base >= window.base && base < window.base + window.sizeBytes)) return;
     wires.get(device)?.kicks.forEach((eventfd, queue) => {
       const addr = base + BAR.NOTIFY + NOTIFY_MULTIPLIER * queue;
       unlessTaken(() => vm()?.ioeventfd({ eventfd, addr, lengthBytes: NOTIFICATION_BYTES, deassign }));

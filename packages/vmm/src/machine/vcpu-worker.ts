@@ -12,7 +12,7 @@ import { COALESCED_LOCK, type ControlWord, VCPU_STATE } from "./control.js";
 import { exitHandlers } from "./exits.js";
 import { FlashMemory, type SharedFlash } from "./flash-memory.js";
 import { type RamWindow, ramSpan } from "./guest-ram.js";
-import { pciMap } from "./memory-map.js";
+import { pciWindows } from "./memory-map.js";
 import { attachPciWires, pciWiring, type SharedPciWires } from "./pci-wiring.js";
 import { RunPage } from "./run-page.js";
 import type { MachineSpec } from "./spec.js";
@@ -78,7 +78,7 @@ class VcpuThread {
     const pciWires = attachPciWires(about.pciWires);
     this.#assembly = new Assembly(about.spec, about.state, {
       ...vmWiring(() => this.#vm),
-      pci: pciWiring(() => this.#vm, pciWires, pciMap(about.spec).windows),
+      pci: pciWiring(() => this.#vm, pciWires, pciWindows(about.spec)),
       wakeReader: () => wakeMain.signal(),
       request: (request) => this.#request(request),
       memory: (gpa, maxBytes) => ramSpan(this.#ram, gpa, maxBytes),

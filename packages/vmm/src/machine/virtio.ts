@@ -10,7 +10,7 @@ import { vsockDevice } from "../virtio/devices/vsock/vsock.js";
 import { FEATURE } from "../virtio/ids.js";
 import { BAR_BYTES, vectorCount } from "../virtio/pci/layout.js";
 import { MMIO, MMIO_SIZE_BYTES } from "../virtio/transport-mmio.js";
-import { pciMap, VIRTIO_MMIO_BASE } from "./memory-map.js";
+import { PCI_WINDOWS, VIRTIO_MMIO_BASE } from "./memory-map.js";
 import type { MachineSpec, VirtioSpec } from "./spec.js";
 
 /** A device and where its registers and its interrupt are. */
@@ -48,8 +48,7 @@ export function placeVirtio({
   virtio = [],
   virtioRings = "split",
   bus = "mmio",
-  chipset,
-}: Pick<MachineSpec, "virtio" | "virtioRings" | "bus" | "chipset">): VirtioPlacement[] {
+}: Pick<MachineSpec, "virtio" | "virtioRings" | "bus">): VirtioPlacement[] {
   const counts = new Map<string, number>();
   let vectorGsi = FIRST_VECTOR_GSI;
   return virtio.map((spec, index) => {
@@ -62,7 +61,7 @@ export function placeVirtio({
       return {
         spec,
         device,
-        base: pciMap({ chipset }).windows.base + BAR_BYTES * index,
+        base: PCI_WINDOWS.base + BAR_BYTES * index,
         gsi,
         slot: FIRST_PCI_SLOT + index,
       };
