@@ -50,7 +50,7 @@ function run(
     }
     case 3: {
       const [offset, start, length] = [60, 64, 68].map((at) => view.getUint32(at, true));
-      file!.bytes[offset!] = 0;
+      // As OVMF does, which takes the byte itself for one of them (OvmfPkg/AcpiPlatformDxe/QemuFwCfgAcpi.c).
       file!.bytes[offset!] = checksumOf(file!.bytes.slice(start, start! + length!));
       break;
     }

@@ -80,11 +80,33 @@ export function tableFiles(machine: AcpiMachine): TableFile[] {
   ];
   return [
     { name: TABLE_FILE.SCRIPT, bytes: concat(script) },
-    { name: TABLE_FILE.ACPI, bytes: withoutPointer(acpi.segments, rsdp) },
-    { name: TABLE_FILE.RSDP, bytes: rsdp.bytes },
+    {
+      name: TABLE_FILE.ACPI,
+      bytes: cleared(
+        withoutPointer(acpi.segments, rsdp),
+        acpi.segments.filter(isLinked).map(({ gpa }) => gpa + HEADER.CHECKSUM),
+      ),
+    },
+    {
+      name: TABLE_FILE.RSDP,
+      bytes: cleared(
+        rsdp.bytes,
+        RSDP_CHECKSUMS.map(({ offset }) => offset),
+      ),
+    },
     { name: TABLE_FILE.MP, bytes: withoutPointer(mp.segments, mpPointer) },
-    { name: TABLE_FILE.MP_POINTER, bytes: mpPointer.bytes },
+    { name: TABLE_FILE.MP_POINTER, bytes: cleared(mpPointer.bytes, [MP_CHECKSUM.offset]) },
   ];
+}
+
+/**
+ * Checksums that the script asks for are zero until then: SeaBIOS corrects what is there, but OVMF replaces it by that of all
+ * bytes, this one included, and takes no notice of tables whose sum is wrong then.
+ */
+function cleared(bytes: Uint8Array, checksums: readonly number[]): Uint8Array {
+  const file = bytes.slice();
+  for (const at of checksums) file[at] = 0;
+  return file;
 }
 
 const sizeOf = ({ sizeBytes }: Field) => ({ sizeBytes });
@@ -101,9 +123,17 @@ function withoutPointer(segments: readonly Segment[], pointer: Segment): Uint8Ar
   return file.fill(0, pointer.gpa, pointer.gpa + pointer.bytes.length);
 }
 
+/** Fields of a table that are addresses, and not of nothing. */
+function addressesIn({ signature, bytes }: Segment): readonly Field[] {
+  return pointersOf(signature, bytes).filter(({ offset }) => bytes.slice(offset, offset + 4).some(Boolean));
+}
+
+const isLinked = (segment: Segment): boolean => addressesIn(segment).length > 0;
+
 /** The commands for one table; none where it has no address in it, and then its checksum is right as it is. */
-function linkTable({ signature, gpa, bytes }: Segment): Uint8Array[] {
-  const fields = pointersOf(signature, bytes).filter(({ offset }) => bytes.slice(offset, offset + 4).some(Boolean));
+function linkTable(segment: Segment): Uint8Array[] {
+  const { gpa, bytes } = segment;
+  const fields = addressesIn(segment);
   if (fields.length === 0) return [];
   const pointers = fields.map(({ offset, sizeBytes }) => ({ offset: gpa + offset, sizeBytes }));
   return [

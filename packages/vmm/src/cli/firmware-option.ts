@@ -38,7 +38,7 @@ export function firmware(
   spec: MachineSpec,
   source: BootSource,
 ): Firmware {
-  const { rom, variables, chipset } = filesOf(option);
+  const { rom, variables, chipset = chipsetFor(option, spec) } = filesOf(option);
   const bytes = readRom(option, rom);
   const fault = romFault(bytes.length);
   if (fault !== undefined) throw new CliError(`--firmware ${option}: ${fault}`);
@@ -49,6 +49,11 @@ export function firmware(
   const found = { name: option, bytes, chipset, variables: flashContents(file, template) };
   if (flashBase(found) >= LOWEST_FLASH) return found;
   throw new CliError(`--firmware-vars ${file}: with its firmware more than 8 MiB`);
+}
+
+/** A PCI bus is what a chipset's firmware has set up; ours takes it as it is without firmware. */
+function chipsetFor(option: string, { bus }: MachineSpec): Firmware["chipset"] {
+  return bus === "pci" && option !== "rom" ? "q35" : undefined;
 }
 
 function filesOf(option: string): FirmwareFiles {

@@ -38,10 +38,9 @@ describe.skipIf(!hasKvm)(`a guest that the ROM boots${NEEDS_KVM}`, { concurrent:
     expect(stdout).toMatch(/000100000000-00011fffffff +524288 KiB usable/);
   });
 
-  it("goes through the ROM again when it resets", async () => {
-    const machine = scratch.start(["run", "--firmware", "rom", "--debug-console", "stderr", "--append", "quiet"], {
-      keepsInput: true,
-    });
+  it.each(["mmio", "pci"])("goes through the ROM again when it resets, with devices by %s", async (bus) => {
+    const args = ["run", "--firmware", "rom", "--debug-console", "stderr", "--append", "quiet", "--bus", bus, "--rng"];
+    const machine = scratch.start(args, { keepsInput: true });
     await machine.until("kvm> ");
     machine.type("reboot\r");
     await machine.until(/reboot\r\n(.*\r\n)*kvm> /);

@@ -115,7 +115,8 @@ Examples:
   vmm run --cpus 2 --append "run=smp; exits pio 100000 all"
   vmm run --kernel guest.elf --initrd env --serial file:console.log --name test1
   vmm run --kernel vmlinuz --disk data.img,bps=50M,iops=2000 --net user,bps=10M
-  vmm run --kernel bzImage --disk root.qcow2 --bus pci`,
+  vmm run --kernel bzImage --disk root.qcow2 --bus pci
+  vmm run --firmware ovmf --disk debian.qcow2 --bus pci --memory 1G`,
     )
     .action(async (options, command) =>
       finish(await (await import("./run.js")).run(await withMachineFile(options, command))),

@@ -78,7 +78,7 @@ export function planRun(options: RunOptions, maxCpus: number, virtio: readonly V
     irqchip: options.irqchip,
     virtio,
     virtioRings: options.virtioRings,
-    bus: bus(options),
+    bus: options.bus,
     testDevices: true,
   };
   const balloon = virtio.find(({ kind }) => kind === "balloon");
@@ -108,12 +108,6 @@ function firmwareOf(options: RunOptions, spec: MachineSpec, source: BootSource):
   if (options.firmware !== undefined) return firmware(options, spec, source);
   if (options.firmwareVars === undefined) return undefined;
   throw new CliError(`--firmware-vars ${options.firmwareVars}: they are a firmware's; say which by --firmware`);
-}
-
-function bus({ bus, irqchip, firmware }: RunOptions): RunOptions["bus"] {
-  if (bus === "pci" && irqchip === "split") throw new CliError("--bus pci: not with --irqchip split");
-  if (bus === "pci" && firmware !== undefined) throw new CliError("--bus pci: not with --firmware");
-  return bus;
 }
 
 function machineName(name = `vm-${process.pid}`): string {

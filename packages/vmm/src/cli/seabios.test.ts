@@ -60,17 +60,20 @@ describe.skipIf(!hasKvm || !hasSeabios)(`SeaBIOS${why}`, () => {
     expect(status).toBe(7);
   });
 
-  it("boots a disk's first sector when nobody asks for a kernel, which reads and writes sectors", async () => {
-    const disk = scratch.path("bootable.img");
-    const sectors = Buffer.alloc(1024 * 1024);
-    sectors.set(BOOT_SECTOR);
-    sectors[SECTOR_BYTES] = 20;
-    writeFileSync(disk, sectors);
-    const { stdout, status } = await scratch.run(["run", "--firmware", "seabios", "--disk", disk]);
-    expect(stdout).toContain("Booting from Hard Disk");
-    expect(status).toBe(2 * 21 + 1);
-    const after = readFileSync(disk);
-    expect(after[2 * SECTOR_BYTES]).toBe(21);
-    expect(after.subarray(0, 2 * SECTOR_BYTES)).toEqual(sectors.subarray(0, 2 * SECTOR_BYTES));
-  });
+  it.each(["mmio", "pci"])(
+    "boots a disk's first sector when nobody asks for a kernel, which reads and writes sectors, by %s",
+    async (bus) => {
+      const disk = scratch.path(`bootable-${bus}.img`);
+      const sectors = Buffer.alloc(1024 * 1024);
+      sectors.set(BOOT_SECTOR);
+      sectors[SECTOR_BYTES] = 20;
+      writeFileSync(disk, sectors);
+      const { stdout, status } = await scratch.run(["run", "--firmware", "seabios", "--bus", bus, "--disk", disk]);
+      expect(stdout).toContain("Booting from Hard Disk");
+      expect(status).toBe(2 * 21 + 1);
+      const after = readFileSync(disk);
+      expect(after[2 * SECTOR_BYTES]).toBe(21);
+      expect(after.subarray(0, 2 * SECTOR_BYTES)).toEqual(sectors.subarray(0, 2 * SECTOR_BYTES));
+    },
+  );
 });

@@ -19,6 +19,7 @@ export interface DevicePort {
   /**
    * Tells the kernel which message the IOAPIC's `pin` stands for from now on. With a split irqchip KVM learns from its
    * routing table alone which vectors are level-triggered, and reports the end of no others (KVM_EXIT_IOAPIC_EOI).
+   * Address 0: for none.
    */
   routeMsi(pin: number, address: number, data: number): void;
   /** Sends one byte to the device's output (a console, a log). False when the output is full: try again later. */
@@ -52,6 +53,13 @@ export interface PciPort {
   moveWindow(from: number, to: number): void;
   /** The driver has notified a queue of the device's. */
   notify(queue: number): void;
+  /** The device's interrupt line: asserted until the guest has ended the interrupt. */
+  raiseLine(): void;
+  /**
+   * For the IOAPIC: nothing asserts this pin for the moment, since its interrupt has ended or it has been masked until now. A
+   * function that has a reason left raises its line again.
+   */
+  endLine(gsi: number): void;
   /** Tells the kernel which messages the vectors of all devices stand for. */
   routeVectors(): void;
 }

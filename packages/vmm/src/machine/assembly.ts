@@ -4,7 +4,7 @@
  */
 import { Bus, MovableWindow, type Window } from "../bus/bus.js";
 import { DEVICE_ALIGN_BYTES, Device, type DevicePort, layoutOf } from "../devices/device.js";
-import { IOAPIC_PINS, messageAddress, messageData, setPin } from "../devices/ioapic/ioapic.js";
+import { routedPins, setPin } from "../devices/ioapic/ioapic.js";
 import { SharedLock } from "../state/lock.js";
 import type { PciState } from "../virtio/transport-pci.js";
 import { ControlWord, type MachineControl, machineControl, ROUTES_LOCK, vcpuControl } from "./control.js";
@@ -18,8 +18,8 @@ export interface Wiring {
   /** Drives a line of the in-kernel interrupt controllers. */
   irqLine(gsi: number, level: 0 | 1): void;
   sendMsi(address: number, data: number): void;
-  /** Split irqchip: the IOAPIC's pins stand for these messages from now on, pin 0 first. */
-  routeMsis(messages: readonly MsiMessage[]): void;
+  /** Split irqchip: the IOAPIC's pins stand for these messages from now on, and the vectors of PCI functions. */
+  routeMsis(messages: readonly RoutedMessage[]): void;
   /** Where there are PCI functions and this thread is a vCPU's. */
   readonly pci?: PciWiring;
   /** An output has bytes and its reader sleeps. */
@@ -38,8 +38,11 @@ export interface PciWiring {
   /** Connects the notification addresses of the function's queues; 0 is nowhere. */
   moveWindow(device: string, from: number, to: number): void;
   notify(device: string, queue: number): void;
-  /** The vectors of all functions, and beside them the kernel's own routes. */
-  routeVectors(messages: readonly (MsiMessage & { readonly gsi: number })[]): void;
+  raiseLine(device: string): void;
+  /** The vectors of all functions, and beside them the routes of the kernel's own interrupt controllers. */
+  routeVectors(messages: readonly RoutedMessage[]): void;
+  /** Functions on that line with a reason left are to raise it again. */
+  endLine(gsi: number): void;
 }
 
 /** A message signalled interrupt. */
@@ -49,6 +52,8 @@ export interface MsiMessage {
   readonly addressHigh?: number;
   readonly data: number;
 }
+
+export type RoutedMessage = MsiMessage & { readonly gsi: number };
 
 /** What a device asked of the machine. */
 export interface MachineRequest {
@@ -161,7 +166,7 @@ export class Assembly {
       for (const { bus, base, sizeBytes, deviceOffset = 0, isMovable } of placement.windows) {
         const device = this.devices[index]!;
         const window = { device, base, sizeBytes, deviceOffset, readSlot: slot, writeSlot: slot + 1 };
-        if (isMovable) windows.movable.push(new MovableWindow(window, () => (device.state as PciState).windowBase));
+        if (isMovable) windows.movable.push(new MovableWindow(window, () => (device.state as MovableState).windowBase));
         else windows[bus].push(window);
         slot += 2;
       }
@@ -183,23 +188,29 @@ export class Assembly {
               ioapic.unlock();
             }
           };
-    const bus = new PciBus(this.placements, this.devices, this.routesLock, wiring.pci);
+    const bus = new PciBus(this.placements, this.devices, wiring.pci, () => route());
+    // KVM takes the whole table at once; whoever is last has seen what all others have written.
+    const route = (): void => {
+      this.routesLock.acquire();
+      try {
+        if (ioapic === undefined) wiring.pci?.routeVectors(bus.messages());
+        else wiring.routeMsis([...routedPins(ioapic.state as IoapicState), ...bus.messages()]);
+      } finally {
+        this.routesLock.release();
+      }
+    };
     this.placements.forEach((placement, index) => {
       const device = this.devices[index]!;
       const pci = bus.portOf(device);
-      device.port = { ...devicePort(placement, device, this.outputs, driveGsi, wiring), ...(pci && { pci }) };
+      const port = devicePort(placement, device, this.outputs, driveGsi, wiring);
+      device.port = { ...port, routeMsi: route, ...(pci && { pci }) };
     });
   }
 }
 
+/** Of devices that are seen where the guest has put them. */
+type MovableState = Pick<PciState, "windowBase">;
 type IoapicState = Parameters<typeof setPin>[0];
-
-function ioapicMessages(state: IoapicState): MsiMessage[] {
-  return Array.from({ length: IOAPIC_PINS }, (_, pin) => ({
-    address: messageAddress(state, pin),
-    data: messageData(state, pin),
-  }));
-}
 
 function devicePort(
   { definition, irq, output }: Placement,
@@ -207,7 +218,7 @@ function devicePort(
   outputs: ReadonlyMap<OutputName, OutputRing>,
   driveGsi: (gsi: number, level: 0 | 1) => void,
   wiring: Wiring,
-): DevicePort {
+): Omit<DevicePort, "routeMsi"> {
   const ring = output === undefined ? undefined : outputs.get(output);
   return {
     setIrq(level) {
@@ -215,8 +226,6 @@ function devicePort(
     },
     setGsi: driveGsi,
     sendMsi: (address, data) => wiring.sendMsi(address, data),
-    // Only the IOAPIC says so; KVM takes the whole table at once.
-    routeMsi: () => wiring.routeMsis(ioapicMessages(device.state as IoapicState)),
     emit(byte) {
       if (ring === undefined) return true;
       if (!ring.push(byte)) return false;

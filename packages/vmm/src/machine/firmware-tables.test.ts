@@ -44,18 +44,41 @@ it("the guest is told of every device at the port where it is", () => {
   for (const port of told) expect(placed).toContain(port);
 });
 
-it("a PCI bus is in the tables where it is, and virtio devices are on it alone", () => {
-  const onPci = spec({ bus: "pci", virtio: [{ kind: "entropy" }] });
-  const { pci, virtioMmio } = describePc(onPci);
-  expect(virtioMmio).toEqual([]);
-  const windows = placeDevices(onPci).flatMap(({ windows }) => windows);
-  expect(windows.map(({ base }) => base)).toContain(pci!.ecamBase);
-  const { base, sizeBytes } = pci!.memory32[0]!;
-  const movable = windows.filter(({ isMovable }) => isMovable);
-  expect(movable.map((window) => window.base)).toEqual([base]);
-  expect(base + sizeBytes).toBe(pci!.ecamBase);
-  const mcfg = firmwareTables(onPci).segments.find(
-    ({ bytes }) => Buffer.from(bytes.subarray(0, 4)).toString() === "MCFG",
-  );
-  expect(Buffer.from(mcfg!.bytes).readUInt32LE(44)).toBe(pci!.ecamBase);
+describe("a PCI bus", () => {
+  const tables = (machine: MachineSpec): string[] =>
+    firmwareTables(machine).segments.map(({ bytes }) => Buffer.from(bytes.subarray(0, 4)).toString());
+  const onPci = (more: Partial<MachineSpec> = {}) =>
+    spec({ bus: "pci", virtio: [{ kind: "entropy" }], testDevices: false, ...more });
+  const windowsOf = (machine: MachineSpec) =>
+    placeDevices(machine)
+      .flatMap(({ windows }) => windows)
+      .filter(({ bus }) => bus === "mmio");
+
+  it("is in the tables where it is, and virtio devices are on it alone", () => {
+    const { pci, virtioMmio } = describePc(onPci());
+    expect(virtioMmio).toEqual([]);
+    const windows = windowsOf(onPci());
+    expect(windows.map(({ base }) => base)).toContain(pci!.ecamBase);
+    const { base, sizeBytes } = pci!.memory32[0]!;
+    expect(windows.filter(({ isMovable }) => isMovable).map((window) => window.base)).toEqual([base]);
+    expect(base + sizeBytes).toBe(pci!.ecamBase);
+    const mcfg = firmwareTables(onPci()).segments[tables(onPci()).indexOf("MCFG")];
+    expect(Buffer.from(mcfg!.bytes).readUInt32LE(44)).toBe(pci!.ecamBase);
+  });
+
+  it("that firmware sets up has room for windows beside RAM and ECAM, of which the tables say nothing", () => {
+    for (const gibibytes of [0.125, 2, 2.5, 2.75]) {
+      const machine = onPci({ chipset: "q35", memoryBytes: gibibytes * 2 ** 30 });
+      expect(tables(machine)).not.toContain("MCFG");
+      const taken = [
+        { base: 0, sizeBytes: machine.memoryBytes },
+        { base: 0xb000_0000, sizeBytes: 2 ** 28 },
+        { base: 0xe000_0000, sizeBytes: 2 ** 28 },
+        ...windowsOf(machine).filter(({ isMovable }) => !isMovable),
+      ];
+      for (const { base, sizeBytes } of describePc(machine).pci!.memory32)
+        for (const other of taken)
+          expect(other.base + other.sizeBytes <= base || other.base >= base + sizeBytes).toBe(true);
+    }
+  });
 });

@@ -5,9 +5,9 @@
 import { parentPort } from "node:worker_threads";
 import { EventFd, monotonicNs } from "@tools-kvm/kvm-binding";
 import type { BalloonStats } from "../virtio/devices/balloon/balloon-stats.js";
-import { isEnabled } from "../virtio/pci/msix.js";
+import { hasReason, usesLine } from "../virtio/pci/msix.js";
 import { DeviceServer } from "../virtio/server.js";
-import { SHARED, type TransportState } from "../virtio/transport.js";
+import type { TransportState } from "../virtio/transport.js";
 import type { PciState } from "../virtio/transport-pci.js";
 import { Assembly } from "./assembly.js";
 import { GuestRam, type SharedGuestRam } from "./guest-ram.js";
@@ -83,8 +83,7 @@ function lineOf(registers: TransportState, { raise, lowered }: { readonly raise:
   return {
     lowered,
     again(): void {
-      const hasReason = Atomics.load(registers.shared, SHARED.INTERRUPT) !== 0;
-      if (hasReason && !isEnabled(registers as PciState)) raise.signal();
+      if (hasReason(registers) && usesLine(registers as PciState)) raise.signal();
     },
   };
 }

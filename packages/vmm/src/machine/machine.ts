@@ -26,6 +26,7 @@ import { IoThread } from "./io-thread.js";
 import { ledgerSlots } from "./ledger-slots.js";
 import { e820Map } from "./memory-map.js";
 import type { OutputName } from "./pc.js";
+import { sharePciWires } from "./pci-wiring.js";
 import type { MachineSpec } from "./spec.js";
 import type { LoopEnd } from "./vcpu-loop.js";
 import { takeVcpuThread } from "./vcpu-thread.js";
@@ -196,11 +197,7 @@ export class Machine {
       index,
       wake: this.#wake.share(),
       ledger: this.ledger.share(),
-      kicks: new Map(
-        this.#wires
-          .filter(({ placement }) => placement.slot !== undefined)
-          .map(({ placement, kicks }) => [placement.device.name, kicks.map((kick) => kick.share())]),
-      ),
+      pciWires: sharePciWires(this.#wires),
     });
     worker.on("message", (message: VcpuMessage) => this.#onMessage(index, message));
     worker.on("error", (error) => this.#onMessage(index, { type: "failed", message: error.message }));

@@ -14,11 +14,17 @@ export const MAX_REGION_BYTES = 2 * GIB;
 
 /** Register windows of virtio devices, 4 KiB each. */
 export const VIRTIO_MMIO_BASE = 0xfe80_0000;
-/** PCI's configuration space in memory: where OVMF puts it. It does not move. */
+/** PCI's configuration space in memory: where most firmware puts it, which so ends low RAM. OVMF has it at 0xe0000000 since 2023. */
 export const ECAM_BASE = 0xb000_0000;
 /** On a machine whose virtio devices are PCI functions: the configuration space of bus 0, and where their windows are. */
 export const PCI_ECAM_BASE = 0xe000_0000;
 export const PCI_WINDOWS = { base: 0xc000_0000, sizeBytes: 0x2000_0000 } as const;
+/** The same where firmware makes the map: what is left beside either place for ECAM. */
+const FIRMWARE_PCI_WINDOWS = [
+  { base: 0x8000_0000, sizeBytes: 0x3000_0000 },
+  { base: 0xc000_0000, sizeBytes: 0x2000_0000 },
+  { base: 0xf000_0000, sizeBytes: 0x0ec0_0000 },
+] as const;
 export const IOAPIC_BASE = 0xfec0_0000;
 export const LAPIC_BASE = 0xfee0_0000;
 
@@ -71,4 +77,23 @@ export function e820Map(memoryBytes: number): E820Entry[] {
     }
   }
   return entries;
+}
+
+export interface Window {
+  readonly base: number;
+  readonly sizeBytes: number;
+}
+
+/** Where the windows of a machine's PCI functions may lie: where firmware makes the map, between RAM and the interrupt controllers. */
+export function pciWindows({ chipset, memoryBytes }: PciMachine): readonly Window[] {
+  if (chipset === undefined) return [PCI_WINDOWS];
+  const [lowest, ...others] = FIRMWARE_PCI_WINDOWS;
+  const base = Math.max(lowest.base, Math.min(memoryBytes, MMIO_HOLE_START));
+  const sizeBytes = lowest.base + lowest.sizeBytes - base;
+  return sizeBytes > 0 ? [{ base, sizeBytes }, ...others] : others;
+}
+
+interface PciMachine {
+  readonly chipset?: "q35" | undefined;
+  readonly memoryBytes: number;
 }

@@ -21,7 +21,7 @@ import { serial16550 } from "../devices/serial-16550/serial-16550.js";
 import { BAR_BYTES } from "../virtio/pci/layout.js";
 import { MMIO_SIZE_BYTES, virtioMmio } from "../virtio/transport-mmio.js";
 import { virtioPci } from "../virtio/transport-pci.js";
-import { ECAM_BASE, IOAPIC_BASE, LAPIC_BASE, PCI_ECAM_BASE, PCI_WINDOWS } from "./memory-map.js";
+import { ECAM_BASE, IOAPIC_BASE, LAPIC_BASE, PCI_ECAM_BASE, pciWindows } from "./memory-map.js";
 import type { FlashSpec, MachineSpec } from "./spec.js";
 import { INTX_GSIS, placeVirtio, type VirtioPlacement } from "./virtio.js";
 
@@ -95,11 +95,7 @@ export function placeDevices(spec: MachineSpec): Placement[] {
     { definition: rtcCmos, windows: [pio(PORT.RTC, 2)], irq: IRQ.RTC },
     { definition: i8042, windows: [pio(PORT.KEYBOARD, 1, 0), pio(PORT.KEYBOARD_COMMAND, 1, 4)], irq: IRQ.KEYBOARD },
     { definition: acpiPm, windows: [pio(PORT.PM, 12)], irq: IRQ.SCI },
-    spec.bus === "pci"
-      ? pciBusPlacement
-      : spec.chipset === undefined
-        ? { definition: resetControl, windows: [pio(PORT.RESET, 1)] }
-        : pciHostPlacement,
+    rootPlacement(spec),
     { definition: fwCfg, windows: [pio(0x510, 2), pio(0x514, 8, 4)] },
     { definition: pvpanic, windows: [pio(PORT.PVPANIC, 1)] },
     { definition: debugConsole, windows: [pio(0x402, 1)], output: "debug" },
@@ -127,7 +123,7 @@ export function describePc(spec: MachineSpec): AcpiMachine {
     keyboard: { dataPort: PORT.KEYBOARD, commandPort: PORT.KEYBOARD_COMMAND, irq: IRQ.KEYBOARD },
     panic: { port: PORT.PVPANIC },
     serialPorts: [{ port: PORT.COM1, irq: IRQ.COM1 }],
-    ...(spec.bus === "pci" ? { pci: PCI_HOST } : {}),
+    ...(spec.bus === "pci" ? { pci: describePci(spec) } : {}),
     virtioMmio: (spec.bus === "pci" ? [] : placeVirtio(spec)).map(({ base, gsi }) => ({
       base,
       sizeBytes: MMIO_SIZE_BYTES,
@@ -148,14 +144,23 @@ function virtioPlacement({ device, base, gsi, slot }: VirtioPlacement): Placemen
 }
 
 /** One bus, whose devices have no ports. */
-const PCI_HOST: NonNullable<AcpiMachine["pci"]> = {
-  buses: { first: 0, last: 0 },
-  ecamBase: PCI_ECAM_BASE,
-  io: [],
-  memory32: [PCI_WINDOWS],
-  memory64: [],
-  intxGsis: INTX_GSIS,
-};
+function describePci(spec: MachineSpec): NonNullable<AcpiMachine["pci"]> {
+  return {
+    buses: { first: 0, last: 0 },
+    // Firmware chooses where its own is, after the tables were written.
+    ...(spec.chipset === undefined ? { ecamBase: PCI_ECAM_BASE } : {}),
+    io: [],
+    memory32: pciWindows(spec),
+    memory64: [],
+    intxGsis: INTX_GSIS,
+  };
+}
+
+/** What is at port 0xcf9, and around it where there is a PCI bus: for firmware as a chipset after a reset. */
+function rootPlacement({ bus, chipset }: MachineSpec): Placement {
+  if (chipset !== undefined) return pciHostPlacement;
+  return bus === "pci" ? pciBusPlacement : { definition: resetControl, windows: [pio(PORT.RESET, 1)] };
+}
 
 const pciBusPlacement: Placement = {
   definition: pciHostAt(PCI_ECAM_BASE),
@@ -164,7 +169,7 @@ const pciBusPlacement: Placement = {
 
 const pciHostPlacement: Placement = {
   definition: pciHost,
-  windows: [pio(0xcf8, 8), mmio(ECAM_BASE, ECAM_BYTES, ECAM_OFFSET)],
+  windows: [pio(0xcf8, 8), { ...mmio(ECAM_BASE, ECAM_BYTES, ECAM_OFFSET), isMovable: true }],
 };
 
 const flashPlacement = ({ base, sizeBytes }: FlashSpec): Placement => ({

@@ -2,11 +2,12 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { readWindow, writeWindow } from "../bus/bus.js";
+import { IOAPIC, REDIRECTION } from "../devices/ioapic/ioapic.js";
 import { BAR, BAR_BYTES, CONFIG } from "../virtio/pci/layout.js";
 import { ENTRY } from "../virtio/pci/msix.js";
 import { COMMON } from "../virtio/transport-pci.js";
 import { Assembly, createState, type PciWiring } from "./assembly.js";
-import { PCI_ECAM_BASE, PCI_WINDOWS } from "./memory-map.js";
+import { IOAPIC_BASE, PCI_ECAM_BASE, PCI_WINDOWS } from "./memory-map.js";
 import type { MachineSpec } from "./spec.js";
 
 const spec: MachineSpec = {
@@ -26,17 +27,24 @@ const [ENTROPY, DISK, NOBODY] = [1 << 15, 2 << 15, 3 << 15];
 class Guest {
   readonly moves: [string, number, number][] = [];
   readonly notified: [string, number][] = [];
+  readonly raised: string[] = [];
+  readonly endedLines: number[] = [];
   routes: Parameters<PciWiring["routeVectors"]>[0] = [];
   readonly assembly: Assembly;
 
-  constructor() {
+  constructor(irqchip: MachineSpec["irqchip"] = "kernel", chipset?: "q35") {
     const nothing = (): void => {};
-    this.assembly = new Assembly(spec, createState(spec), {
+    const machine = { ...spec, irqchip, ...(chipset && { chipset }) };
+    this.assembly = new Assembly(machine, createState(machine), {
       irqLine: nothing,
       sendMsi: nothing,
-      routeMsis: nothing,
+      routeMsis: (messages) => {
+        this.routes = messages;
+      },
       pci: {
         moveWindow: (...move) => this.moves.push(move),
+        raiseLine: (device) => this.raised.push(device),
+        endLine: (gsi) => this.endedLines.push(gsi),
         notify: (...notified) => this.notified.push(notified),
         routeVectors: (messages) => {
           this.routes = messages;
@@ -128,6 +136,45 @@ describe("functions", () => {
       { gsi: 27, address: 0xfee0_1000, addressHigh: 0, data: 0x51 },
     ]);
   });
+
+  it("have routes of their vectors behind those of a split irqchip's pins, whichever is set last", () => {
+    const guest = new Guest("split");
+    const entry = PCI_WINDOWS.base + BAR.MSIX_TABLE;
+    const setPin16 = (low: number): void => {
+      guest.write(IOAPIC_BASE + IOAPIC.IOREGSEL, 4, 0x10 + 2 * 16);
+      guest.write(IOAPIC_BASE + IOAPIC.IOWIN, 4, low);
+    };
+    const last = () => guest.routes.filter(({ gsi }) => gsi === 16 || gsi >= 24);
+    guest.enable(ENTROPY);
+    guest.write(entry, 4, 0xfee0_1000);
+    guest.write(entry + 4 * ENTRY.DATA, 4, 0x50);
+    guest.write(entry + 4 * ENTRY.CONTROL, 4, 0);
+    setPin16(0x41 | REDIRECTION.LEVEL);
+    const vector = { gsi: 24, address: 0xfee0_1000, addressHigh: 0, data: 0x50 };
+    const pin = { gsi: 16, address: 0xfee0_0000, data: 0xc041 };
+    expect(last()).toEqual([pin, vector]);
+    expect(guest.endedLines).toEqual([16]);
+    setPin16(0x41 | REDIRECTION.LEVEL | REDIRECTION.MASKED);
+    expect(last()).toEqual([vector]);
+    guest.write(entry + 4 * ENTRY.DATA, 4, 0x51);
+    expect(guest.routes).toEqual([{ ...vector, data: 0x51 }]);
+  });
+});
+
+it("firmware finds no configuration space in memory until it has said where", () => {
+  const guest = new Guest("kernel", "q35");
+  const setPciexbar = (value: number): void => {
+    guest.port(0xcf8, 4, 0x8000_0060);
+    guest.port(0xcfc, 4, value);
+  };
+  expect([0xb000_0000, 0xe000_0000].map((base) => guest.read(base, 4))).toEqual([undefined, undefined]);
+  setPciexbar(0xe000_0001);
+  expect([0xb000_0000, 0xe000_0000].map((base) => guest.read(base, 4))).toEqual([undefined, 0x29c0_8086]);
+  guest.write(0xe000_0000 + DISK + CONFIG.BAR0, 4, 0xb000_0000);
+  guest.write(0xe000_0000 + DISK + CONFIG.COMMAND, 2, 2);
+  expect(guest.read(0xb000_0000 + COMMON.NUM_QUEUES, 2)).toBe(2);
+  setPciexbar(0xb000_0001);
+  expect([0xb000_0000, 0xe000_0000].map((base) => guest.read(base, 4))).toEqual([0x29c0_8086, undefined]);
 });
 
 it("a guest's accesses to the bus never throw, and find only windows that hold them", () => {

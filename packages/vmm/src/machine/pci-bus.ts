@@ -1,9 +1,8 @@
 /** Bus 0 of a machine whose virtio devices are PCI functions: how the host bridge finds them, and how they reach the kernel. */
 import type { Device, PciConfigSpace, PciPort } from "../devices/device.js";
-import type { SharedLock } from "../state/lock.js";
 import { ENTRY } from "../virtio/pci/msix.js";
 import { CONFIG_SPACE, type PciState } from "../virtio/transport-pci.js";
-import type { MsiMessage, PciWiring } from "./assembly.js";
+import type { PciWiring, RoutedMessage } from "./assembly.js";
 import type { Placement } from "./pc.js";
 
 interface PciFunctionPlace {
@@ -18,8 +17,9 @@ export class PciBus {
   constructor(
     placements: readonly Placement[],
     devices: readonly Device[],
-    private readonly routesLock: SharedLock,
     private readonly wiring: PciWiring | undefined,
+    /** Tells the kernel of all routes. */
+    private readonly route: () => void,
   ) {
     placements.forEach(({ pci }, index) => {
       const device = devices[index]!;
@@ -29,31 +29,28 @@ export class PciBus {
 
   /** Undefined on machines without a PCI bus. */
   portOf({ definition: { name } }: Device): PciPort | undefined {
-    const { wiring } = this;
+    const wiring = this.wiring;
     if (this.#functions.size === 0) return undefined;
     return {
       configOf: (deviceAndFunction) => this.#functions.get(deviceAndFunction)?.config,
       moveWindow: (from, to) => wiring?.moveWindow(name, from, to),
       notify: (queue) => wiring?.notify(name, queue),
-      routeVectors: () => this.#routeVectors(),
+      raiseLine: () => wiring?.raiseLine(name),
+      endLine: (gsi) => wiring?.endLine(gsi),
+      routeVectors: this.route,
     };
   }
 
-  /** Whoever is last has seen what all others have written. */
-  #routeVectors(): void {
-    this.routesLock.acquire();
-    try {
-      this.wiring?.routeVectors([...this.#functions.values()].flatMap(messagesOf));
-    } finally {
-      this.routesLock.release();
-    }
+  /** What the vectors of all functions stand for. */
+  messages(): RoutedMessage[] {
+    return [...this.#functions.values()].flatMap(messagesOf);
   }
 }
 
 /** Vectors that the driver has given no message yet have none. */
-function messagesOf({ device, firstGsi }: PciFunctionPlace): (MsiMessage & { gsi: number })[] {
+function messagesOf({ device, firstGsi }: PciFunctionPlace): RoutedMessage[] {
   const { vectorOf, msixTable } = device.state as PciState;
-  const messages: (MsiMessage & { gsi: number })[] = [];
+  const messages: RoutedMessage[] = [];
   for (let vector = 0; vector < vectorOf.length; vector++) {
     const word = (field: number): number => msixTable[ENTRY.WORDS * vector + field]!;
     if (word(ENTRY.ADDRESS) === 0) continue;

@@ -1,8 +1,10 @@
 /** What vCPUs do in the kernel for PCI functions: notification addresses that move, and the routes of vectors. */
-import { type EventFd, type IrqRoutingEntry, KvmError, type Vm } from "@tools-kvm/kvm-binding";
+import { EventFd, type IrqRoutingEntry, KvmError, type Vm } from "@tools-kvm/kvm-binding";
 import { BAR, NOTIFY_MULTIPLIER } from "../virtio/pci/layout.js";
 import type { PciWiring } from "./assembly.js";
-import { PCI_WINDOWS } from "./memory-map.js";
+import type { Window } from "./memory-map.js";
+import type { InterruptLine, VirtioWires } from "./virtio.js";
+import { messageRoute } from "./vm-wiring.js";
 
 /** Drivers write a queue's number, in 16 bits. */
 const NOTIFICATION_BYTES = 2;
@@ -22,12 +24,55 @@ const KERNEL_ROUTES: readonly IrqRoutingEntry[] = Array.from({ length: IOAPIC_PI
   },
 );
 
-/** `kicks` are the eventfds of each device's queues; `vm` is the VM of the moment. */
-export function pciWiring(vm: () => Vm | undefined, kicks: ReadonlyMap<string, readonly EventFd[]>): PciWiring {
+/** The eventfds of a function that vCPUs signal: of its queues, and of its interrupt line. */
+export interface PciWires {
+  readonly kicks: readonly EventFd[];
+  readonly line: InterruptLine;
+}
+
+/** The same as tokens, for another thread. */
+export interface SharedPciWires {
+  readonly kicks: readonly number[];
+  readonly line: { readonly gsi: number; readonly raise: number; readonly lowered: number };
+}
+
+export function sharePciWires(all: readonly VirtioWires[]): Map<string, SharedPciWires> {
+  return new Map(
+    all.flatMap(({ placement, kicks, line }) => {
+      if (line === undefined) return [];
+      const tokens = { gsi: line.gsi, raise: line.raise.share(), lowered: line.lowered.share() };
+      return [[placement.device.name, { kicks: kicks.map((kick) => kick.share()), line: tokens }] as const];
+    }),
+  );
+}
+
+export function attachPciWires(shared: ReadonlyMap<string, SharedPciWires>): Map<string, PciWires> {
+  return new Map(
+    [...shared].map(
+      ([
+        device,
+        {
+          kicks,
+          line: { gsi, raise, lowered },
+        },
+      ]) => {
+        const line = { gsi, raise: EventFd.attach(raise), lowered: EventFd.attach(lowered) };
+        return [device, { kicks: kicks.map((token) => EventFd.attach(token)), line }];
+      },
+    ),
+  );
+}
+
+/** `wires` are those of each device; `windows` is what the machine has for them; `vm` is the VM of the moment. */
+export function pciWiring(
+  vm: () => Vm | undefined,
+  wires: ReadonlyMap<string, PciWires>,
+  windows: readonly Window[],
+): PciWiring {
   const connect = (device: string, base: number, deassign: boolean): void => {
     // Elsewhere it would stand over something else; notifications come by exits then.
-    if (base < PCI_WINDOWS.base || base >= PCI_WINDOWS.base + PCI_WINDOWS.sizeBytes) return;
-    kicks.get(device)?.forEach((eventfd, queue) => {
+    if (!windows.some((window) => base >= window.base && base < window.base + window.sizeBytes)) return;
+    wires.get(device)?.kicks.forEach((eventfd, queue) => {
       const addr = base + BAR.NOTIFY + NOTIFY_MULTIPLIER * queue;
       unlessTaken(() => vm()?.ioeventfd({ eventfd, addr, lengthBytes: NOTIFICATION_BYTES, deassign }));
     });
@@ -37,17 +82,12 @@ export function pciWiring(vm: () => Vm | undefined, kicks: ReadonlyMap<string, r
       connect(device, from, true);
       connect(device, to, false);
     },
-    notify: (device, queue) => void kicks.get(device)?.[queue]?.signal(),
-    routeVectors: (messages) =>
-      vm()?.setGsiRouting([
-        ...KERNEL_ROUTES,
-        ...messages.map(({ gsi, address, addressHigh = 0, data }) => ({
-          gsi,
-          type: "msi" as const,
-          address: (BigInt(addressHigh) << 32n) + BigInt(address),
-          data,
-        })),
-      ]),
+    notify: (device, queue) => void wires.get(device)?.kicks[queue]?.signal(),
+    raiseLine: (device) => void wires.get(device)?.line.raise.signal(),
+    routeVectors: (messages) => vm()?.setGsiRouting([...KERNEL_ROUTES, ...messages.map(messageRoute)]),
+    endLine(gsi) {
+      for (const { line } of wires.values()) if (line.gsi === gsi) line.lowered.signal();
+    },
   };
 }
 

@@ -12,7 +12,8 @@ import { COALESCED_LOCK, type ControlWord, VCPU_STATE } from "./control.js";
 import { exitHandlers } from "./exits.js";
 import { FlashMemory, type SharedFlash } from "./flash-memory.js";
 import { type RamWindow, ramSpan } from "./guest-ram.js";
-import { pciWiring } from "./pci-wiring.js";
+import { pciWindows } from "./memory-map.js";
+import { attachPciWires, pciWiring, type SharedPciWires } from "./pci-wiring.js";
 import { RunPage } from "./run-page.js";
 import type { MachineSpec } from "./spec.js";
 import { type LoopEnd, runLoop } from "./vcpu-loop.js";
@@ -27,8 +28,8 @@ export interface AssembleMessage {
   /** Token of the eventfd that wakes the main thread for output. */
   readonly wake: number;
   readonly ledger: SharedExitLedger;
-  /** On a PCI bus: tokens of the eventfds of each device's queues. */
-  readonly kicks: ReadonlyMap<string, readonly number[]>;
+  /** On a PCI bus: tokens of each device's eventfds. */
+  readonly pciWires: ReadonlyMap<string, SharedPciWires>;
 }
 
 /** From the main thread: run this vCPU of this VM. */
@@ -74,12 +75,10 @@ class VcpuThread {
     this.#about = about;
     this.#ledger = ExitLedger.attach(about.ledger);
     const wakeMain = EventFd.attach(about.wake);
-    const kicks = new Map(
-      [...about.kicks].map(([device, tokens]) => [device, tokens.map((token) => EventFd.attach(token))] as const),
-    );
+    const pciWires = attachPciWires(about.pciWires);
     this.#assembly = new Assembly(about.spec, about.state, {
       ...vmWiring(() => this.#vm),
-      pci: pciWiring(() => this.#vm, kicks),
+      pci: pciWiring(() => this.#vm, pciWires, pciWindows(about.spec)),
       wakeReader: () => wakeMain.signal(),
       request: (request) => this.#request(request),
       memory: (gpa, maxBytes) => ramSpan(this.#ram, gpa, maxBytes),

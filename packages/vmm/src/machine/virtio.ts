@@ -58,7 +58,13 @@ export function placeVirtio({
     if (bus === "pci") {
       const gsi = vectorGsi;
       vectorGsi += vectorCount(device);
-      return { spec, device, base: PCI_WINDOWS.base + BAR_BYTES * index, gsi, slot: FIRST_PCI_SLOT + index };
+      return {
+        spec,
+        device,
+        base: PCI_WINDOWS.base + BAR_BYTES * index,
+        gsi,
+        slot: FIRST_PCI_SLOT + index,
+      };
     }
     return {
       spec,
@@ -91,6 +97,14 @@ function deviceOf(spec: VirtioSpec, name: string): VirtioDevice {
   }
 }
 
+/** A PCI function's interrupt line. */
+export interface InterruptLine {
+  readonly gsi: number;
+  readonly raise: EventFd;
+  /** The guest has ended the interrupt: the kernel's IOAPIC says so, or with a split irqchip a vCPU for ours. */
+  readonly lowered: EventFd;
+}
+
 /** The eventfds between the kernel and a device's thread; they outlive a reset. */
 export class VirtioWires {
   /** One for each queue: the driver has notified it. */
@@ -101,10 +115,13 @@ export class VirtioWires {
   readonly ask: EventFd | undefined;
 
   /** On PCI, the line for drivers without MSI-X: to raise it, and told when the guest has seen to it. */
-  readonly line: { readonly raise: EventFd; readonly lowered: EventFd } | undefined;
+  readonly line: InterruptLine | undefined;
 
   constructor(readonly placement: VirtioPlacement) {
-    if (placement.slot !== undefined) this.line = { raise: EventFd.create(), lowered: EventFd.create() };
+    if (placement.slot !== undefined) {
+      const gsi = INTX_GSIS[placement.slot % INTX_GSIS.length]!;
+      this.line = { gsi, raise: EventFd.create(), lowered: EventFd.create() };
+    }
     this.ask = placement.spec.kind === "balloon" ? EventFd.create() : undefined;
     this.kicks = placement.device.queueSizes.map(() => EventFd.create());
     const count = placement.slot === undefined ? 1 : vectorCount(placement.device);
@@ -112,18 +129,22 @@ export class VirtioWires {
   }
 
   /** Connects them to a VM. */
-  connect(vm: {
-    ioeventfd(o: { eventfd: EventFd; addr: number; lengthBytes: 4; datamatch: number }): void;
-    irqfd(o: { eventfd: EventFd; gsi: number; resample?: EventFd }): void;
-  }): void {
-    const { base, gsi, slot } = this.placement;
+  connect(
+    vm: {
+      ioeventfd(o: { eventfd: EventFd; addr: number; lengthBytes: 4; datamatch: number }): void;
+      irqfd(o: { eventfd: EventFd; gsi: number; resample?: EventFd }): void;
+    },
+    irqchip: MachineSpec["irqchip"],
+  ): void {
+    const { base, gsi } = this.placement;
+    const { line } = this;
     this.interrupts.forEach((eventfd, vector) => {
       vm.irqfd({ eventfd, gsi: gsi + vector });
     });
     // On PCI, a vCPU connects the rest when its guest turns the window on.
-    if (slot !== undefined) {
-      const gsi = INTX_GSIS[slot % INTX_GSIS.length]!;
-      vm.irqfd({ eventfd: this.line!.raise, gsi, resample: this.line!.lowered });
+    if (line !== undefined) {
+      const resample = irqchip === "kernel" ? { resample: line.lowered } : {};
+      vm.irqfd({ eventfd: line.raise, gsi: line.gsi, ...resample });
       return;
     }
     this.kicks.forEach((eventfd, queue) => {

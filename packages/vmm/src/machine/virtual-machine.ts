@@ -56,7 +56,7 @@ export class VirtualMachine {
         vm.enableCap(KVM_CAP_SPLIT_IRQCHIP, IOAPIC_PINS);
       }
       if (vm.checkExtension(KVM_CAP_EXIT_ON_EMULATION_FAILURE) > 0) vm.enableCap(KVM_CAP_EXIT_ON_EMULATION_FAILURE, 1);
-      for (const each of wires) each.connect(vm);
+      for (const each of wires) each.connect(vm, spec.irqchip);
       this.#doorbell = spec.testDevices ? addTestHooks(vm) : undefined;
       ram.regions.forEach(({ guestPhysAddr, memory }, slot) => {
         vm.setUserMemoryRegion({ slot, guestPhysAddr, memory });

@@ -5,7 +5,6 @@ import { FEATURE, INTERRUPT, STATUS } from "./ids.js";
 import { RateLimit } from "./rate-limit.js";
 import { CHAINS_A_TURN } from "./server.js";
 import { TestDevice, TestDriverQueue, TestMemory } from "./testing.js";
-import { MMIO } from "./transport-mmio.js";
 
 const DATA = 0x8000;
 const SIZE = 16;
@@ -177,7 +176,7 @@ describe("an interrupt", () => {
     test.server.serve(0);
     expect(seen).toEqual([0, 1, 2, 3]);
     expect(test.interrupts).toBe(4);
-    expect(test.bench.read(MMIO.INTERRUPT_STATUS, 4)).toBe(INTERRUPT.USED_BUFFER);
+    expect(test.registers.acknowledge()).toBe(INTERRUPT.USED_BUFFER);
   });
 });
 
@@ -188,15 +187,15 @@ describe("the status", () => {
     queue.makeAvailable(SIZE);
     test.server.serve(0);
     expect(test.faults).toHaveLength(1);
-    test.bench.write(MMIO.STATUS, STATUS.ACKNOWLEDGE | STATUS.DRIVER | STATUS.FAILED, 4);
+    test.registers.status = STATUS.ACKNOWLEDGE | STATUS.DRIVER | STATUS.FAILED;
     expect(test.status).toBe(STATUS.ACKNOWLEDGE | STATUS.DRIVER | STATUS.FAILED | STATUS.DEVICE_NEEDS_RESET);
-    test.bench.write(MMIO.STATUS, 0, 4);
+    test.registers.status = 0;
     expect(test.status).toBe(0);
   });
 
   it("takes DEVICE_NEEDS_RESET from nobody but the device", () => {
     const { test } = setUp(() => 1);
-    test.bench.write(MMIO.STATUS, STATUS.ACKNOWLEDGE | STATUS.DEVICE_NEEDS_RESET, 4);
+    test.registers.status = STATUS.ACKNOWLEDGE | STATUS.DEVICE_NEEDS_RESET;
     expect(test.status).toBe(STATUS.ACKNOWLEDGE);
   });
 });

@@ -9,6 +9,7 @@ import { SplitQueue } from "./split-queue.js";
 import {
   hasFeature,
   holdQueues,
+  isHeldOff,
   needReset,
   noteInterrupt,
   QUEUE,
@@ -144,7 +145,7 @@ export class DeviceServer {
   /** The queue if the driver has it in use. */
   #ready(index: number): Virtqueue | undefined {
     const { state, backend } = this.#options;
-    if (backend.silentQueues?.includes(index)) return undefined;
+    if (backend.silentQueues?.includes(index) || isHeldOff(state)) return undefined;
     const status = Atomics.load(state.shared, SHARED.STATUS);
     if ((status & STATUS.DRIVER_OK) === 0 || (status & STATUS.DEVICE_NEEDS_RESET) !== 0) return undefined;
     if (this.#epoch !== this.#currentEpoch()) {

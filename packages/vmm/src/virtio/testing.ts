@@ -1,12 +1,11 @@
 /** What the tests of virtio share: guest memory, the driver's side of a split virtqueue, and a disk in memory. Not exported. */
 import type { DiskImage } from "../block/disk-image.js";
 import { checkRange } from "../block/errors.js";
-import { Bench } from "../devices/testing.js";
 import type { VirtioBackend, VirtioDevice } from "./device.js";
 import { FEATURE, STATUS } from "./ids.js";
 import { DeviceServer } from "./server.js";
+import { type DriverRegisters, registersOf, type TransportName } from "./testing-registers.js";
 import { featureWords, type TransportState } from "./transport.js";
-import { MMIO, virtioMmio } from "./transport-mmio.js";
 import type { QueueMemory } from "./virtqueue.js";
 
 /** RAM from 0 on, with bytes before and behind it that nobody may touch. */
@@ -284,9 +283,9 @@ export class TestPackedDriver implements TestDriver {
   }
 }
 
-/** A device on its MMIO transport with a driver's hands on it. */
+/** A device on a transport with a driver's hands on it. */
 export class TestDevice {
-  readonly bench: Bench<ReturnType<typeof virtioMmio>["state"]>;
+  readonly registers: DriverRegisters;
   readonly server: DeviceServer;
   readonly faults: string[] = [];
   interrupts = 0;
@@ -296,44 +295,41 @@ export class TestDevice {
     readonly device: VirtioDevice,
     backend: VirtioBackend,
     readonly memory: TestMemory,
+    transport: TransportName = "mmio",
   ) {
-    this.bench = new Bench(virtioMmio(device));
+    this.registers = registersOf(transport, device);
     this.server = new DeviceServer({
       state: this.state,
       backend,
       memory,
-      interrupt: () => this.interrupts++,
+      interrupt: (source) => this.registers.interrupt(source, () => this.interrupts++),
       onFault: (message) => this.faults.push(message),
       nowNs: () => this.clockNs,
     });
   }
 
   get state(): TransportState {
-    return this.bench.state as TransportState;
+    return this.registers.state;
   }
   get status(): number {
-    return this.bench.read(MMIO.STATUS, 4);
+    return this.registers.status;
   }
 
   /** Section 3.1.1, with every feature that the device offers except `without`. */
   start(queue: TestDriver, { index = 0, without = [] as readonly number[] } = {}): void {
-    const { bench } = this;
-    bench.write(MMIO.STATUS, 0, 4);
-    bench.write(MMIO.STATUS, STATUS.ACKNOWLEDGE | STATUS.DRIVER, 4);
+    const { registers } = this;
+    registers.status = 0;
+    registers.status = STATUS.ACKNOWLEDGE | STATUS.DRIVER;
     featureWords(this.device).forEach((word, select) => {
       let wanted = word;
       for (const feature of without) if (feature >> 5 === select) wanted &= ~(1 << (feature & 31));
-      bench.write(MMIO.DRIVER_FEATURES_SEL, select, 4);
-      bench.write(MMIO.DRIVER_FEATURES, wanted >>> 0, 4);
+      registers.accept(select, wanted >>> 0);
     });
-    bench.write(MMIO.STATUS, STATUS.ACKNOWLEDGE | STATUS.DRIVER | STATUS.FEATURES_OK, 4);
-    bench.write(MMIO.QUEUE_SEL, index, 4);
-    bench.write(MMIO.QUEUE_SIZE, queue.size, 4);
-    bench.write(MMIO.QUEUE_DESC, queue.descriptors, 4);
-    bench.write(MMIO.QUEUE_DRIVER, queue.available, 4);
-    bench.write(MMIO.QUEUE_DEVICE, queue.used, 4);
-    bench.write(MMIO.QUEUE_READY, 1, 4);
-    bench.write(MMIO.STATUS, this.status | STATUS.DRIVER_OK, 4);
+    registers.status = STATUS.ACKNOWLEDGE | STATUS.DRIVER | STATUS.FEATURES_OK;
+    registers.selectQueue(index);
+    registers.placeQueue(queue);
+    registers.setQueueReady(1);
+    registers.status |= STATUS.DRIVER_OK;
   }
 }
 

@@ -3,12 +3,13 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { Bench, exercise } from "../devices/testing.js";
 import { blockDevice } from "./devices/block/block.js";
-import { STATUS } from "./ids.js";
-import { BAR, BAR_BYTES, CONFIG, NOTIFY_MULTIPLIER, PCI_CFG } from "./pci/layout.js";
+import { FEATURE, INTERRUPT, STATUS } from "./ids.js";
+import { BAR, BAR_BYTES, COMMAND, CONFIG, NOTIFY_MULTIPLIER, PCI_CFG } from "./pci/layout.js";
 import { ENTRY, interruptDriver, NO_VECTOR, raise } from "./pci/msix.js";
 import { DeviceServer } from "./server.js";
-import { TestDriverQueue, TestMemory } from "./testing.js";
-import { featureWords, noteInterrupt } from "./transport.js";
+import { TestDevice, TestDriverQueue, TestMemory } from "./testing.js";
+import type { PciRegisters } from "./testing-registers.js";
+import { featureWords, isHeldOff, noteInterrupt } from "./transport.js";
 import { COMMON, CONFIG_SPACE, virtioPci } from "./transport-pci.js";
 
 const device = blockDevice({ name: "virtio-blk0", sizeBytes: 2 ** 20, readonly: false, queues: 2 });
@@ -24,12 +25,15 @@ class TestFunction {
   readonly notified: number[] = [];
   readonly signalled: number[] = [];
   routes = 0;
+  lines = 0;
 
   constructor() {
     this.bench.port.pci = {
       configOf: () => undefined,
       moveWindow: (from, to) => this.moves.push([from, to]),
       notify: (queue) => this.notified.push(queue),
+      raiseLine: () => this.lines++,
+      endLine() {},
       routeVectors: () => this.routes++,
     };
   }
@@ -54,6 +58,7 @@ class TestFunction {
   }
   /** MSI-X on, a message in each vector, all of them masked. */
   withMessages(): this {
+    this.setConfig(CONFIG.COMMAND, COMMAND.BUS_MASTER, 2);
     this.setConfig(CONFIG.MSIX + 2, ENABLE, 2);
     for (let vector = 0; vector < 3; vector++) {
       this.setEntry(vector, ENTRY.ADDRESS, 0xfee0_0000);
@@ -164,6 +169,7 @@ describe("a driver's start", () => {
     function_.setCommon(COMMON.DEVICE_STATUS, accepted | STATUS.DRIVER_OK, 1);
     function_.setEntry(2, ENTRY.CONTROL, 0);
     queue.offer([{ gpa: 0x8000, length: 16, writable: true }]);
+    function_.notified.length = 0;
     function_.bench.write(BAR.NOTIFY + NOTIFY_MULTIPLIER, 1, 2);
     expect(function_.notified).toEqual([1]);
     server.serve(1);
@@ -201,7 +207,89 @@ it("a driver without MSI-X has one line, and the ISR for the reason", () => {
   expect(ways).toEqual(["line", "vector 2"]);
 });
 
+describe("the command register", () => {
+  const queued = () => {
+    const memory = new TestMemory(0x2_0000);
+    const queue = new TestDriverQueue(memory, 16, 0x1000);
+    const handled: number[] = [];
+    const backend = { handle: (index: number) => handled.push(index), close() {} };
+    const test = new TestDevice(device, backend, memory, "pci");
+    test.start(queue, { without: [FEATURE.RING_EVENT_IDX] });
+    queue.offer([{ gpa: 0x8000, length: 16, writable: true }]);
+    return { test, handled, pci: test.registers as PciRegisters };
+  };
+
+  it("keeps the device away from memory without bus mastering, and has it look again with it", () => {
+    const { test, handled, pci } = queued();
+    pci.setSpace(CONFIG.COMMAND, COMMAND.MEMORY, 2);
+    pci.notify(0);
+    test.server.serve(0);
+    expect([handled, test.interrupts]).toEqual([[], 0]);
+    pci.notified.length = 0;
+    pci.setSpace(CONFIG.COMMAND, COMMAND.MEMORY | COMMAND.BUS_MASTER, 2);
+    expect(pci.notified).toEqual([0, 1]);
+    test.server.serve(0);
+    expect([handled, test.interrupts]).toEqual([[0], 1]);
+    pci.bench.device.reset();
+    expect(pci.space(CONFIG.COMMAND, 2)).toBe(0);
+    expect(isHeldOff(test.state)).toBe(true);
+  });
+
+  it("lets no message be sent without bus mastering: it is pending, and sent with it", () => {
+    const { test, pci } = queued();
+    pci.setSpace(CONFIG.COMMAND, COMMAND.MEMORY, 2);
+    pci.interrupt(0, () => test.interrupts++);
+    expect([test.interrupts, pci.bench.read(BAR.PBA, 4), pci.bench.port.msis]).toEqual([0, 0b10, []]);
+    pci.setSpace(CONFIG.COMMAND, COMMAND.MEMORY | COMMAND.BUS_MASTER, 2);
+    expect(pci.bench.port.msis).toEqual([{ address: 0xfee0_0000, data: 0x41 }]);
+    expect(pci.bench.read(BAR.PBA, 4)).toBe(0);
+  });
+
+  it("disables the line, of which the status register tells still, and raises it when it no longer does", () => {
+    const { test, pci } = queued();
+    const on = COMMAND.MEMORY | COMMAND.BUS_MASTER;
+    pci.setSpace(CONFIG.MSIX + 2, 0, 2);
+    pci.setSpace(CONFIG.COMMAND, on | COMMAND.INTERRUPT_DISABLE, 2);
+    expect(pci.space(CONFIG.COMMAND, 2)).toBe(on | COMMAND.INTERRUPT_DISABLE);
+    expect(pci.space(CONFIG.STATUS, 2)).toBe(0x10);
+    test.server.serve(0);
+    expect([test.interrupts, pci.lines]).toEqual([0, 0]);
+    expect([pci.space(CONFIG.STATUS, 2), pci.space(CONFIG.STATUS, 1)]).toEqual([0x18, 0x18]);
+    expect(pci.space(CONFIG.COMMAND, 4)).toBe(0x0018_0406);
+    pci.setSpace(CONFIG.COMMAND, on, 2);
+    expect(pci.lines).toBe(1);
+    pci.setSpace(CONFIG.COMMAND, on, 2);
+    expect(pci.lines).toBe(1);
+    expect(pci.acknowledge()).toBe(INTERRUPT.USED_BUFFER);
+    expect(pci.space(CONFIG.STATUS, 2)).toBe(0x10);
+    pci.setSpace(CONFIG.COMMAND, on | COMMAND.INTERRUPT_DISABLE, 2);
+    pci.setSpace(CONFIG.COMMAND, on, 2);
+    expect(pci.lines).toBe(1);
+  });
+
+  it("has the line take over when MSI-X is turned off with a reason left", () => {
+    const { test, pci } = queued();
+    test.server.serve(0);
+    expect([test.interrupts, pci.lines, pci.space(CONFIG.STATUS, 2)]).toEqual([1, 0, 0x10]);
+    pci.setSpace(CONFIG.MSIX + 2, 0, 2);
+    expect([pci.lines, pci.space(CONFIG.STATUS, 2)]).toEqual([1, 0x18]);
+  });
+});
+
 describe("MSI-X", () => {
+  it("sends nothing for what has no vector, and has nothing pending after a reset of the device", () => {
+    const function_ = new TestFunction().withMessages();
+    function_.setCommon(COMMON.CONFIG_MSIX_VECTOR, NO_VECTOR, 2);
+    function_.setEntry(0, ENTRY.CONTROL, 0);
+    function_.raise(2);
+    function_.raise(0);
+    expect([function_.signalled, function_.bench.read(BAR.PBA, 4)]).toEqual([[], 0b10]);
+    function_.setCommon(COMMON.DEVICE_STATUS, 0, 1);
+    expect(function_.bench.read(BAR.PBA, 4)).toBe(0);
+    function_.setEntry(1, ENTRY.CONTROL, 0);
+    expect(function_.bench.port.msis).toEqual([]);
+  });
+
   it("keeps what comes while a vector is masked, and sends it once when it no longer is", () => {
     const function_ = new TestFunction().withMessages();
     function_.raise(0);

@@ -8,10 +8,31 @@ import { type DeviceDefinition, type DevicePort, defineDevice } from "../devices
 import { CONFIG_BYTES, initialConfig, writableBits } from "../devices/pci-host/pci-function.js";
 import { bytes, type Struct, u32 } from "../state/struct.js";
 import type { VirtioDevice } from "./device.js";
-import { BAR, BAR_BYTES, COMMAND_MEMORY, CONFIG, functionOf, NOTIFY_MULTIPLIER, PCI_CFG } from "./pci/layout.js";
-import { ENTRY, msixFields, NO_VECTOR, releaseVectors, resetMsix, sendPending } from "./pci/msix.js";
+import {
+  BAR,
+  BAR_BYTES,
+  COMMAND,
+  CONFIG,
+  functionOf,
+  INTERRUPT_STATUS,
+  NOTIFY_MULTIPLIER,
+  PCI_CFG,
+} from "./pci/layout.js";
+import {
+  ENTRY,
+  hasReason,
+  isEnabled,
+  msixFields,
+  NO_VECTOR,
+  releaseVectors,
+  resetMsix,
+  sendPending,
+  usesLine,
+} from "./pci/msix.js";
 import {
   featureWords,
+  holdOff,
+  isHeldOff,
   QUEUE,
   queueWord,
   readDeviceConfig,
@@ -84,6 +105,7 @@ export function virtioPci(
     state: fieldsFor(device.queueSizes.length),
     accessBytes: 4,
     reset(state) {
+      holdOff(state, true);
       resetTransport(device, state);
       resetMsix(state);
       state.pciConfig.set(fixed.initial);
@@ -250,7 +272,10 @@ function readConfigSpace(fixed: Fixed, state: PciState, register: number, sizeBy
     if (access === undefined) return 0;
     return readBar(fixed, state, access.offset, access.sizeBytes) % 2 ** (8 * sizeBytes);
   }
-  return readDeviceConfig(state.pciConfig, register, sizeBytes);
+  const value = readDeviceConfig(state.pciConfig, register, sizeBytes);
+  const bit = 8 * (CONFIG.STATUS - register);
+  const isShown = bit >= 0 && bit < 8 * sizeBytes && hasReason(state) && !isEnabled(state);
+  return isShown ? (value | (INTERRUPT_STATUS << bit)) >>> 0 : value;
 }
 
 function writeConfigSpace(
@@ -267,6 +292,7 @@ function writeConfigSpace(
     writeBar(fixed, state, access.offset, access.sizeBytes, value % 2 ** (8 * access.sizeBytes), port);
     return;
   }
+  const usedLine = usesLine(state);
   for (let i = 0; i < sizeBytes && register + i < CONFIG_BYTES; i++) {
     const at = register + i;
     const bits = fixed.writable[at]!;
@@ -274,6 +300,8 @@ function writeConfigSpace(
   }
   followMsixControl(state, port);
   followBar(state, port);
+  followBusMaster(fixed, state, port);
+  if (usesLine(state) && !usedLine && hasReason(state)) port.pci?.raiseLine();
 }
 
 /** The PCI configuration access capability: its data are the registers in the BAR that it names (section 4.1.4.9). */
@@ -298,9 +326,20 @@ function followMsixControl(state: PciState, port: DevicePort): void {
 /** The window is where the BAR says while the guest has turned memory on. */
 function followBar(state: PciState, port: DevicePort): void {
   const { pciConfig, windowBase } = state;
-  const decodes = (pciConfig[CONFIG.COMMAND]! & COMMAND_MEMORY) !== 0;
+  const decodes = (pciConfig[CONFIG.COMMAND]! & COMMAND.MEMORY) !== 0;
   const base = decodes ? readDeviceConfig(pciConfig, CONFIG.BAR0, 4) : 0;
   if (base === windowBase) return;
   state.windowBase = base;
   port.pci?.moveWindow(windowBase, base);
+}
+
+/** Without bus mastering the function leaves memory alone: its queues, and the messages of its vectors, which wait. */
+function followBusMaster({ device }: Fixed, state: PciState, port: DevicePort): void {
+  const isOff = (state.pciConfig[CONFIG.COMMAND]! & COMMAND.BUS_MASTER) === 0;
+  if (isOff === isHeldOff(state)) return;
+  holdOff(state, isOff);
+  if (isOff) return;
+  sendPending(state, port.sendMsi.bind(port));
+  // Of what the driver has notified meanwhile.
+  for (let queue = 0; queue < device.queueSizes.length; queue++) port.pci?.notify(queue);
 }

@@ -20,7 +20,9 @@ export const SHARED = {
   EPOCH: 2,
   /** A lock: held by the I/O Worker while it is at the queues, and by a reset, which waits for it. */
   BUSY: 3,
-  WORDS: 4,
+  /** Not 0 while the bus keeps the device away from memory: it looks at no queue. */
+  HELD_OFF: 4,
+  WORDS: 5,
 } as const;
 
 export const transportFields = (queues: number) => ({
@@ -80,6 +82,18 @@ export function resetTransport({ config, queueSizes, keptConfig = [0, 0] }: Virt
   if (!isFirst) state.config.set(kept, keptConfig[0]);
   Atomics.store(shared, SHARED.INTERRUPT, 0);
   releaseQueues(shared);
+}
+
+/** The bus lets the device reach memory from now on, or not any more: then nobody is at the queues when this returns. */
+export function holdOff({ shared }: Pick<TransportState, "shared">, isHeldOff: boolean): void {
+  Atomics.store(shared, SHARED.HELD_OFF, isHeldOff ? 1 : 0);
+  if (!isHeldOff) return;
+  holdQueues(shared);
+  releaseQueues(shared);
+}
+
+export function isHeldOff({ shared }: Pick<TransportState, "shared">): boolean {
+  return Atomics.load(shared, SHARED.HELD_OFF) !== 0;
 }
 
 const FREE = 0;

@@ -1,7 +1,16 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { Bench, exercise } from "../testing.js";
-import { endOfInterrupt, IOAPIC, IOAPIC_PINS, IOAPIC_REGISTER, ioapic, REDIRECTION, setPin } from "./ioapic.js";
+import {
+  endOfInterrupt,
+  IOAPIC,
+  IOAPIC_PINS,
+  IOAPIC_REGISTER,
+  ioapic,
+  REDIRECTION,
+  routedPins,
+  setPin,
+} from "./ioapic.js";
 
 type Ioapic = Bench<typeof ioapic.state>;
 
@@ -183,6 +192,53 @@ it("does not tell the kernel again what it knows, but does after a reset", () =>
   bench.device.reset();
   program(bench, 9, 0x43 | REDIRECTION.LEVEL, 2);
   expect(bench.port.routes).toHaveLength(4);
+});
+
+describe("a level-triggered pin whose line goes past the device, as those of PCI functions do", () => {
+  const lined = () => {
+    const bench = new Bench(ioapic);
+    const ended: number[] = [];
+    const nothing = (): void => {};
+    bench.port.pci = {
+      configOf: () => undefined,
+      moveWindow: nothing,
+      notify: nothing,
+      raiseLine: nothing,
+      routeVectors: nothing,
+      endLine: (gsi) => ended.push(gsi),
+    };
+    const routed = (pin: number) => routedPins(bench.state).find(({ gsi }) => gsi === pin);
+    return { bench, ended, routed };
+  };
+  const entry = 0x41 | REDIRECTION.LEVEL;
+
+  it("stands for its message while it is not masked, and for none while it is", () => {
+    const { bench, ended, routed } = lined();
+    program(bench, 16, entry, 1);
+    expect(routed(16)).toEqual({ gsi: 16, address: 0xfee0_1000, data: 0xc041 });
+    expect(ended).toEqual([16]); // for what came while it was masked
+    const before = bench.port.routes.length;
+    set(bench, lowOf(16), entry | REDIRECTION.MASKED);
+    set(bench, lowOf(16), entry | REDIRECTION.MASKED);
+    expect([routed(16), bench.port.routes.length]).toEqual([undefined, before + 1]);
+    set(bench, lowOf(16), entry);
+    expect([routed(16)?.data, bench.port.routes.length]).toEqual([0xc041, before + 2]);
+    expect(ended).toEqual([16, 16]);
+  });
+
+  it("has its end passed on, by a local APIC and by the EOI register", () => {
+    const { bench, ended } = lined();
+    program(bench, 16, entry);
+    program(bench, 17, 0x42 | REDIRECTION.LEVEL);
+    program(bench, 18, 0x43);
+    ended.length = 0;
+    eoi(bench, 0x41);
+    bench.write(IOAPIC.EOI, 0x42, 4);
+    eoi(bench, 0x43); // an edge has none
+    set(bench, lowOf(16), entry | REDIRECTION.MASKED);
+    eoi(bench, 0x41);
+    expect(ended).toEqual([16, 17]);
+  });
 });
 
 describe("the registers", () => {

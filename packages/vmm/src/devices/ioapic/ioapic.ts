@@ -57,7 +57,7 @@ function isLevelTriggered(entry: number): boolean {
 }
 
 /** The message that `pin` stands for, as its redirection entry says. */
-export function messageAddress(state: State, pin: number): number {
+function messageAddress(state: State, pin: number): number {
   const entry = lowWord(state, pin);
   const destination = state.redirection[2 * pin + 1]! >>> DESTINATION_SHIFT;
   let address = MSI_ADDRESS | (destination << MSI.DESTINATION_SHIFT);
@@ -66,7 +66,7 @@ export function messageAddress(state: State, pin: number): number {
   return address >>> 0;
 }
 
-export function messageData(state: State, pin: number): number {
+function messageData(state: State, pin: number): number {
   const entry = lowWord(state, pin);
   const message = entry & (REDIRECTION.VECTOR | REDIRECTION.DELIVERY_MODE);
   return isLevelTriggered(entry) ? message | MSI_DATA.ASSERT | MSI_DATA.LEVEL : message;
@@ -103,7 +103,9 @@ export function setPin(state: State, pin: number, level: 0 | 1, port: DevicePort
 export function endOfInterrupt(state: State, vector: number, port: DevicePort): void {
   for (let pin = 0; pin < IOAPIC_PINS; pin++) {
     const entry = lowWord(state, pin);
-    if ((entry & REDIRECTION.VECTOR) !== vector || (entry & REDIRECTION.REMOTE_IRR) === 0) continue;
+    if ((entry & REDIRECTION.VECTOR) !== vector) continue;
+    if (isLevelTriggered(entry) && (entry & REDIRECTION.MASKED) === 0) port.pci?.endLine(pin);
+    if ((entry & REDIRECTION.REMOTE_IRR) === 0) continue;
     state.redirection[2 * pin] = entry & ~REDIRECTION.REMOTE_IRR;
     service(state, pin, port);
   }
@@ -133,8 +135,26 @@ function writeRegister(state: State, register: number, value: number, port: Devi
     const kept = isLevelTriggered(value) ? state.redirection[index]! & READ_ONLY : 0;
     state.redirection[index] = (value & WRITABLE) | kept;
   }
-  if ((lowWord(state, pin) & REDIRECTION.MASKED) === 0) route(state, pin, port);
+  const entry = lowWord(state, pin);
+  if ((entry & REDIRECTION.MASKED) === 0) {
+    route(state, pin, port);
+    if (isLevelTriggered(entry)) port.pci?.endLine(pin);
+  } else if (isLevelTriggered(entry)) unroute(state, pin, port);
   service(state, pin, port);
+}
+
+/** The lines of PCI functions go past this device, through the kernel: it has to know when they are masked. */
+function unroute(state: State, pin: number, port: DevicePort): void {
+  if (port.pci === undefined || state.routed[2 * pin] === 0) return;
+  state.routed[2 * pin] = 0;
+  port.routeMsi(pin, 0, 0);
+}
+
+/** The messages that pins stand for, as the kernel is to know them. */
+export function routedPins({ routed }: State): { gsi: number; address: number; data: number }[] {
+  return Array.from({ length: IOAPIC_PINS }, (_, gsi) => gsi)
+    .filter((gsi) => routed[2 * gsi] !== 0)
+    .map((gsi) => ({ gsi, address: routed[2 * gsi]!, data: routed[2 * gsi + 1]! }));
 }
 
 function route(state: State, pin: number, port: DevicePort): void {

@@ -27,8 +27,9 @@ const HEADER = {
   TYPE: 0x0e,
   LINE: 0x3c,
 } as const;
-/** I/O space, memory space, bus master; SERR# enable. */
+/** I/O space, memory space, bus master; SERR# enable, and interrupt disable where there is an interrupt pin. */
 const COMMAND_BITS = [0x07, 0x01];
+const INTERRUPT_DISABLE = 0x04;
 const MULTIFUNCTION = 0x80;
 
 /** The registers that every function has. `class` is the class code with its interface in the low byte. */
@@ -38,11 +39,14 @@ export function identity(about: {
   readonly class: number;
   readonly revision?: number;
   readonly isMultifunction?: boolean;
+  readonly hasInterruptPin?: boolean;
 }): ConfigRegister[] {
+  const [low, high] = COMMAND_BITS as [number, number];
+  const command = [low, about.hasInterruptPin === true ? high | INTERRUPT_DISABLE : high];
   return [
     { offset: HEADER.VENDOR, initial: bytesOf(about.vendor, 2) },
     { offset: HEADER.DEVICE, initial: bytesOf(about.device, 2) },
-    { offset: HEADER.COMMAND, initial: [0, 0], writable: COMMAND_BITS },
+    { offset: HEADER.COMMAND, initial: [0, 0], writable: command },
     { offset: HEADER.REVISION, initial: [about.revision ?? 0] },
     { offset: HEADER.CLASS, initial: bytesOf(about.class, 3) },
     { offset: HEADER.TYPE, initial: [about.isMultifunction === true ? MULTIFUNCTION : 0] },

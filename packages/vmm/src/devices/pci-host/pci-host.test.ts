@@ -79,6 +79,26 @@ describe("the window in memory", () => {
     expect(bench.read(ECAM_OFFSET + (ISA_BRIDGE << 12) + 0x100, 4)).toBe(0);
     expect(bench.read(ECAM_OFFSET + (NOBODY << 12), 2)).toBe(0xffff);
   });
+
+  it("is where PCIEXBAR says, below 4 GiB, and nowhere after a reset", () => {
+    const bench = new PciBench();
+    const seen = [bench.state.windowBase];
+    for (const [low, high] of [
+      [0xe000_0000, 0],
+      [0xe000_0001, 0],
+      [0xb765_4001, 0],
+      [0xb000_0001, 1],
+    ] as const) {
+      bench.setConfig(HOST_BRIDGE, PCIEXBAR, 0);
+      bench.setConfig(HOST_BRIDGE, PCIEXBAR + 4, high);
+      bench.setConfig(HOST_BRIDGE, PCIEXBAR, low);
+      seen.push(bench.state.windowBase);
+    }
+    bench.setConfig(HOST_BRIDGE, PCIEXBAR + 4, 0);
+    seen.push(bench.state.windowBase);
+    bench.device.reset();
+    expect([...seen, bench.state.windowBase]).toEqual([0, 0, 0xe000_0000, 0xb000_0000, 0, 0xb000_0000, 0]);
+  });
 });
 
 describe("port 0xcf9", () => {

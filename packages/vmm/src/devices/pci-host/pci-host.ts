@@ -14,6 +14,8 @@ export const ECAM_OFFSET = 0x1000_0000;
 export const ECAM_BYTES = 0x1000_0000;
 export const ECAM_BUS_BYTES = 0x10_0000;
 const ECAM_ENABLE = 1;
+/** For 256 buses, which is the only size there is here. */
+const ECAM_ADDRESS = 0xf000_0000;
 
 const INITIAL = FUNCTIONS.map(initialConfig);
 const WRITABLE = FUNCTIONS.map(writableBits);
@@ -29,7 +31,13 @@ export const pciHost = pciHostAt(undefined);
 export function pciHostAt(ecamBase: number | undefined) {
   return defineDevice({
     name: "pci-host",
-    state: { configAddress: u32, resetControl: u8, config: bytes(CONFIG_BYTES * FUNCTIONS.length) },
+    state: {
+      configAddress: u32,
+      resetControl: u8,
+      config: bytes(CONFIG_BYTES * FUNCTIONS.length),
+      /** Where PCIEXBAR says the window is; 0 while it is nowhere. */
+      windowBase: u32,
+    },
     accessBytes: 4,
     reset(state) {
       state.configAddress = 0;
@@ -39,6 +47,7 @@ export function pciHostAt(ecamBase: number | undefined) {
       });
       if (ecamBase !== undefined)
         writeConfig(state.config, { index: 0, register: PCIEXBAR }, 4, ecamBase + ECAM_ENABLE);
+      followWindow(state);
     },
     read(state, offset, sizeBytes, port) {
       if (offset === PCI_PORT.CONFIG_ADDRESS && sizeBytes === 4) return state.configAddress;
@@ -55,8 +64,10 @@ export function pciHostAt(ecamBase: number | undefined) {
       const place = target(state, offset);
       if (place === undefined) return;
       const index = indexOf(place);
-      if (index >= 0) writeConfig(state.config, { index, register: place.register }, sizeBytes, value);
-      else port.pci?.configOf(place.deviceAndFunction)?.write(place.register, sizeBytes, value);
+      if (index >= 0) {
+        writeConfig(state.config, { index, register: place.register }, sizeBytes, value);
+        followWindow(state);
+      } else port.pci?.configOf(place.deviceAndFunction)?.write(place.register, sizeBytes, value);
     },
   });
 }
@@ -65,6 +76,13 @@ type State = Parameters<typeof pciHost.reset>[0];
 
 function setResetControl(state: State, value: number, port: DevicePort): void {
   state.resetControl = writeResetControl(state.resetControl, value, port);
+}
+
+/** Above 4 GiB, where the register could put it too, nobody looks for it. */
+function followWindow(state: State): void {
+  const word = (at: number) => new DataView(state.config.buffer, state.config.byteOffset).getUint32(at, true);
+  const isOn = (word(PCIEXBAR) & ECAM_ENABLE) !== 0 && word(PCIEXBAR + 4) === 0;
+  state.windowBase = isOn ? (word(PCIEXBAR) & ECAM_ADDRESS) >>> 0 : 0;
 }
 
 /** A register of a function on bus 0, which may be there. */

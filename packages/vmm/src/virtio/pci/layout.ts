@@ -21,18 +21,18 @@ export const NOTIFY_MULTIPLIER = 4;
 const PAGE_BYTES = 0x1000;
 
 /** Offsets within the configuration space. */
-export const CONFIG = { COMMAND: 0x04, BAR0: 0x10, MSIX: 0x40, PCI_CFG: 0x94 } as const;
+export const CONFIG = { COMMAND: 0x04, STATUS: 0x06, BAR0: 0x10, MSIX: 0x40, PCI_CFG: 0x94 } as const;
 const COMMON_CAPABILITY = 0x50;
 const NOTIFY_CAPABILITY = 0x60;
 const ISR_CAPABILITY = 0x74;
 const DEVICE_CAPABILITY = 0x84;
-const STATUS = 0x06;
 const SUBSYSTEM = 0x2c;
 const INTERRUPT_PIN = 0x3d;
 const INTA = 1;
 const CAPABILITIES_POINTER = 0x34;
 
-export const COMMAND_MEMORY = 0x02;
+/** The command register's bits that mean something to a virtio function (PCI 3.0, section 6.2.2). */
+export const COMMAND = { MEMORY: 0x02, BUS_MASTER: 0x04, INTERRUPT_DISABLE: 0x400 } as const;
 /** Message control of MSI-X (PCI 3.0, section 6.8.2.3). */
 export const MSIX_CONTROL = { ENABLE: 0x8000, FUNCTION_MASK: 0x4000 } as const;
 /** Within the PCI configuration access capability (section 4.1.4.9). */
@@ -44,7 +44,9 @@ const FIRST_DEVICE_ID = 0x1040;
 /** 0x40 or higher: there is no legacy interface. */
 const SUBSYSTEM_ID = 0x1100;
 const REVISION = 1;
+/** The status register: it has capabilities; it asserts its interrupt line, or would if it were not disabled (section 6.2.3). */
 const HAS_CAPABILITIES = 0x10;
+export const INTERRUPT_STATUS = 0x08;
 const VENDOR_CAPABILITY = 0x09;
 const MSIX_CAPABILITY = 0x11;
 const CFG_TYPE = { COMMON: 1, NOTIFY: 2, ISR: 3, DEVICE: 4, PCI: 5 } as const;
@@ -67,8 +69,9 @@ export function functionOf(device: VirtioDevice, slot: number, barBase: number):
         device: FIRST_DEVICE_ID + device.deviceId,
         class: CLASS[device.deviceId] ?? OTHER_CLASS,
         revision: REVISION,
+        hasInterruptPin: true,
       }),
-      { offset: STATUS, initial: [HAS_CAPABILITIES] },
+      { offset: CONFIG.STATUS, initial: [HAS_CAPABILITIES] },
       { offset: CONFIG.BAR0, initial: word(barBase), writable: word(-BAR_BYTES) },
       { offset: SUBSYSTEM, initial: [...half(VIRTIO_VENDOR), ...half(SUBSYSTEM_ID)] },
       { offset: CAPABILITIES_POINTER, initial: [CONFIG.MSIX] },

@@ -6,7 +6,6 @@ import { afterEach, describe, expect, it } from "vitest";
 import { GuestRam } from "../../../machine/guest-ram.js";
 import { STATUS } from "../../ids.js";
 import { TestDevice, TestDriverQueue, TestMemory } from "../../testing.js";
-import { MMIO } from "../../transport-mmio.js";
 import {
   BALLOON_CONFIG,
   BALLOON_FEATURE,
@@ -179,14 +178,13 @@ describe("statistics", () => {
 describe("the configuration space", () => {
   it("has a target that drivers cannot write and resets leave alone, and an actual size that they can", () => {
     const { test } = setUp(BALLOON_QUEUE.INFLATE);
-    const { bench } = test;
-    const at = MMIO.CONFIG;
-    bench.write(at + BALLOON_CONFIG.NUM_PAGES, 7, 4);
-    bench.write(at + BALLOON_CONFIG.ACTUAL, 0x1234_5678, 4);
-    bench.write(at + BALLOON_CONFIG.SIZE_BYTES, 7, 4);
-    expect([0, 4, 8].map((offset) => bench.read(at + offset, 4))).toEqual([256, 0x1234_5678, 0]);
+    const { registers } = test;
+    registers.setConfig(BALLOON_CONFIG.NUM_PAGES, 7, 4);
+    registers.setConfig(BALLOON_CONFIG.ACTUAL, 0x1234_5678, 4);
+    registers.setConfig(BALLOON_CONFIG.SIZE_BYTES, 7, 4);
+    expect([0, 4, 8].map((offset) => registers.config(offset, 4))).toEqual([256, 0x1234_5678, 0]);
     setBalloonTarget(test.state.config, 2 ** 16);
-    bench.write(MMIO.STATUS, 0, 4);
+    registers.status = 0;
     expect(balloonSize(test.state.config)).toEqual({ targetBytes: 2 ** 16, actualBytes: 0 });
   });
 

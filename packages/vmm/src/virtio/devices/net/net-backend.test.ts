@@ -4,7 +4,6 @@ import { describe, expect, it } from "vitest";
 import { STATUS } from "../../ids.js";
 import { RateLimit } from "../../rate-limit.js";
 import { TestDevice, TestDriverQueue, TestMemory } from "../../testing.js";
-import { MMIO } from "../../transport-mmio.js";
 import type { FrameLink, Offload } from "./frame-link.js";
 import { HEADER_BYTES, NET_FEATURE, NUM_BUFFERS_OFFSET, netDevice, QUEUE } from "./net.js";
 import { NetBackend } from "./net-backend.js";
@@ -174,7 +173,7 @@ describe("a frame that arrives", () => {
   it("is waited for only when the driver is there", () => {
     const { test, link } = setUp(QUEUE.RECEIVE);
     link.waiting.push(new Uint8Array(60));
-    test.bench.write(MMIO.STATUS, 0, 4);
+    test.registers.status = 0;
     expect(test.server.deliver()).toBe(false);
     expect(link.waiting).toHaveLength(1);
   });
@@ -182,11 +181,11 @@ describe("a frame that arrives", () => {
 
 it("a link that is gone is down for the driver, once", () => {
   const { test, link, downs } = setUp(QUEUE.RECEIVE);
-  const up = () => test.bench.read(MMIO.CONFIG + 6, 2);
+  const up = () => test.registers.config(6, 2);
   expect(up()).toBe(1);
   link.isGone = true;
   expect(test.server.deliver()).toBe(false);
-  expect([up(), downs(), test.bench.read(MMIO.CONFIG_GENERATION, 4), test.interrupts]).toEqual([0, 1, 1, 1]);
+  expect([up(), downs(), test.registers.configGeneration, test.interrupts]).toEqual([0, 1, 1, 1]);
   test.server.deliver();
   expect(downs()).toBe(1);
 });
