@@ -25,7 +25,7 @@ describe("bench", () => {
 
   it.each([
     [["speed"], "bench: no bench speed; there are exits, ledger, start, firmware, memory, perf-kvm, blk, net, linux\n"],
-    [["exits", "start"], "bench: one bench at a time: exits start\n"],
+    [["exits", "pio", "mmio"], "bench: one bench and one case at a time: exits pio mmio\n"],
     [["exits", "--slow"], "bench: Unknown option '--slow'\n"],
   ])("refuses %j in one line, with status 2", (args, line) => {
     const { status, stdout, stderr } = bench(...args);
@@ -35,6 +35,7 @@ describe("bench", () => {
   it("takes its options in any order", () => {
     const expected = { bench: "exits", quick: true, json: true, help: false };
     expect(parseCommandLine(["--json", "exits", "--quick"], ["exits"])).toEqual(expected);
+    expect(parseCommandLine(["exits", "pio"], ["exits"])).toMatchObject({ bench: "exits", only: "pio" });
     expect(() => parseCommandLine(["--quick=3"], ["exits"])).toThrow(UsageError);
   });
 });

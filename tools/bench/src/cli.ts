@@ -12,10 +12,11 @@ const EXIT_FAILURE = 1;
 const EXIT_USAGE = 2;
 
 const LIST = BENCHES.map(({ name, summary }) => `  ${name.padEnd(10)}${summary}`).join("\n");
-const HELP = `usage: npm run bench -- NAME [--quick] [--json]
+const HELP = `usage: npm run bench -- NAME [CASE] [--quick] [--json]
 
 ${LIST}
 
+  CASE      only the cases whose name begins so
   --quick   fewer and shorter runs, under 30 s
   --json    one JSON object a figure, one a line: {bench, case, unit, ours, peer, ratio, runs}
   --help    this text
@@ -26,6 +27,7 @@ is: larger is better, 1 is equal. docs/performance.md explains what is measured.
 Examples:
   npm run bench -- exits
   npm run bench -- start --quick
+  npm run bench -- perf-kvm start
   npm run -s bench -- memory --json | jq .ratio
 `;
 
@@ -38,14 +40,15 @@ async function main(argv: readonly string[]): Promise<number> {
   return 0;
 }
 
-async function runOne({ quick, json }: CommandLine, name: string): Promise<void> {
+async function runOne({ quick, json, only }: CommandLine, name: string): Promise<void> {
   const bench = BENCHES.find((each) => each.name === name)!;
   const programs = new Programs();
   endBySignals(programs);
   const progress = new Progress();
   const figures: Figure[] = [];
   try {
-    for await (const figure of runBench(bench, { quick, programs }, (...round) => progress.round(...round))) {
+    const onRound = (...round: Parameters<Progress["round"]>): void => progress.round(...round);
+    for await (const figure of runBench(bench, { quick, programs }, onRound, only)) {
       progress.clear();
       figures.push(figure);
       if (json) process.stdout.write(`${jsonLine(figure)}\n`);

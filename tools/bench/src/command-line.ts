@@ -4,6 +4,8 @@ import { parseArgs } from "node:util";
 export interface CommandLine {
   /** Undefined: list what there is. */
   readonly bench: string | undefined;
+  /** Only cases whose name begins so; all when left out. */
+  readonly only?: string;
   readonly quick: boolean;
   readonly json: boolean;
   readonly help: boolean;
@@ -16,12 +18,12 @@ export class UsageError extends Error {
 
 export function parseCommandLine(argv: readonly string[], benches: readonly string[]): CommandLine {
   const { values, positionals } = parsed(argv);
-  const [bench, ...more] = positionals;
-  if (more.length > 0) throw new UsageError(`one bench at a time: ${positionals.join(" ")}`);
+  const [bench, only, ...more] = positionals;
+  if (more.length > 0) throw new UsageError(`one bench and one case at a time: ${positionals.join(" ")}`);
   if (bench !== undefined && !benches.includes(bench)) {
     throw new UsageError(`no bench ${bench}; there are ${benches.join(", ")}`);
   }
-  return { bench, quick: values.quick === true, json: values.json === true, help: values.help === true };
+  return { bench, only, quick: values.quick === true, json: values.json === true, help: values.help === true };
 }
 
 function parsed(argv: readonly string[]) {

@@ -1,6 +1,6 @@
 /** The programs that benches start. They are remembered, so that an interrupted bench leaves none of them behind. */
-import { type ChildProcess, type ChildProcessByStdio, spawn } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
+import { type ChildProcess, type ChildProcessByStdio, type StdioOptions, spawn } from "node:child_process";
+import { closeSync, constants, mkdtempSync, openSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Readable, Writable } from "node:stream";
@@ -26,15 +26,26 @@ export class Programs {
 
   /** Starts a program; whoever starts one waits for its end, or ends it by `stop`. */
   start(command: readonly string[]): Running {
-    const [file, ...args] = command;
-    const child = spawn(file!, args, {
-      stdio: ["pipe", "pipe", "pipe"],
-      env: { ...process.env, XDG_RUNTIME_DIR: this.folder },
-    });
-    this.#running.add(child);
-    child.once("close", () => this.#running.delete(child));
+    const child = this.#spawn(command, ["pipe", "pipe", "pipe"]) as Running;
     // A program that ends before it has read its input is judged by its exit code.
     child.stdin.on("error", () => {});
+    return child;
+  }
+
+  /** Starts a program with the terminal at `path` as its standard input, output and error. */
+  startOn(path: string, command: readonly string[]): ChildProcess {
+    const terminal = openSync(path, constants.O_RDWR | constants.O_NOCTTY);
+    try {
+      return this.#spawn(command, [terminal, terminal, terminal]);
+    } finally {
+      closeSync(terminal);
+    }
+  }
+
+  #spawn([file, ...args]: readonly string[], stdio: StdioOptions): ChildProcess {
+    const child = spawn(file!, args, { stdio, env: { ...process.env, XDG_RUNTIME_DIR: this.folder } });
+    this.#running.add(child);
+    child.once("close", () => this.#running.delete(child));
     return child;
   }
 

@@ -1,5 +1,5 @@
 /** Runs the cases of a bench: both sides in turn, so that what else the machine does meanwhile happens to both. */
-import { type Bench, type BenchContext, type Case, type Measurement, UNITS, type Unit } from "./bench.js";
+import { type Bench, type BenchContext, BenchError, type Case, type Measurement, UNITS, type Unit } from "./bench.js";
 
 /** All runs of one side of a case. */
 export interface Sample {
@@ -42,10 +42,21 @@ export function ratio(unit: Unit, ours: number, peer: number): number {
 /** Called before each round of a case, for progress. */
 export type OnRound = (caseName: string, round: number, rounds: number) => void;
 
-/** Runs every case and hands out its figure as soon as it is there. */
-export async function* runBench(bench: Bench, context: BenchContext, onRound: OnRound): AsyncGenerator<Figure> {
+/**
+ * Runs every case and hands out its figure as soon as it is there.
+ * @param only cases whose name begins so. Throws BenchError when there is none
+ */
+export async function* runBench(
+  bench: Bench,
+  context: BenchContext,
+  onRound: OnRound,
+  only = "",
+): AsyncGenerator<Figure> {
   const rounds = context.quick ? bench.runs.quick : bench.runs.full;
-  for (const each of await bench.cases(context)) {
+  const all = await bench.cases(context);
+  const chosen = all.filter(({ name }) => name.startsWith(only));
+  if (chosen.length === 0) throw new BenchError(`no case ${only}; there are ${all.map(({ name }) => name).join(", ")}`);
+  for (const each of chosen) {
     yield await runCase(bench.name, each, rounds, (round) => onRound(each.name, round, rounds));
   }
 }

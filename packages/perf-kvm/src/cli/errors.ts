@@ -11,3 +11,8 @@ export class CliError extends Error {
     this.exitCode = exitCode;
   }
 }
+
+/** The exit code that an error asks for. Each subcommand is a file with a CliError of its own: it is known by its name. */
+export function exitCodeOf(error: unknown): number {
+  return error instanceof Error && error.name === "CliError" ? (error as CliError).exitCode : EXIT.FAILURE;
+}

@@ -1,6 +1,6 @@
 /** The `perf-kvm` command: what it can do, and nothing of how. */
 import { Command, CommanderError } from "commander";
-import { CliError, EXIT } from "./errors.js";
+import { EXIT, exitCodeOf } from "./errors.js";
 
 function program(): Command {
   const perfKvm = new Command("perf-kvm")
@@ -296,7 +296,7 @@ function report(error: unknown): number {
   // Commander has printed its own one line; help and version are no failures.
   if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.OK : EXIT.USAGE;
   process.stderr.write(`perf-kvm: ${error instanceof Error ? error.message : String(error)}\n`);
-  return error instanceof CliError ? error.exitCode : EXIT.FAILURE;
+  return exitCodeOf(error);
 }
 
 process.stdout.on("error", (error: NodeJS.ErrnoException) => {

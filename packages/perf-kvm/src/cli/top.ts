@@ -14,8 +14,8 @@ export interface TopOptions extends WatchOptions {
   readonly json?: boolean;
 }
 
-/** The live table is there at once, then fills. */
-const FIRST_FRAME_MS = 100;
+/** The live table is there at once, with the machines, and has its first rows soon after. */
+const EARLY_FRAMES_MS = [0, 150];
 
 /** Something that shows reports. */
 interface View {
@@ -36,8 +36,8 @@ export async function top(options: TopOptions): Promise<number> {
   try {
     const view = await openView(options, durationMs !== undefined);
     try {
-      const firstMs = view.quit === undefined ? undefined : FIRST_FRAME_MS;
-      await watch(observer, { intervalMs, firstMs, durationMs, count, until: () => view.quit }, (report) => {
+      const earlyMs = view.quit === undefined ? [] : EARLY_FRAMES_MS;
+      await watch(observer, { intervalMs, earlyMs, durationMs, count, until: () => view.quit }, (report) => {
         view.show(only(report), () => only(observer.total()));
       });
       view.finish(only(observer.total()));

@@ -13,8 +13,8 @@ const LOOK_AT_COMMAND_MS = 20;
 export interface Rhythm {
   /** Time between two reports; none but the last when left out. */
   readonly intervalMs?: number;
-  /** A first report after this time. */
-  readonly firstMs?: number;
+  /** Further reports, so long after the beginning. */
+  readonly earlyMs?: readonly number[];
   readonly durationMs?: number;
   /** How many reports at most. */
   readonly count?: number;
@@ -30,7 +30,7 @@ const SIGNALS = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
 
 /** Resolves when it has ended, after a last report of what has happened since the one before. */
 export function watch(observer: Observer, rhythm: Rhythm, show: (report: Report) => void): Promise<void> {
-  const { intervalMs, firstMs, durationMs, count, command, until, onSignal } = rhythm;
+  const { intervalMs, earlyMs = [], durationMs, count, command, until, onSignal } = rhythm;
   return new Promise((resolve, reject) => {
     const timers: NodeJS.Timeout[] = [];
     let isOver = false;
@@ -77,7 +77,7 @@ export function watch(observer: Observer, rhythm: Rhythm, show: (report: Report)
       timers.push(setInterval(look, LOOK_AT_COMMAND_MS));
     }
     if (intervalMs !== undefined) timers.push(setInterval(report, intervalMs));
-    if (firstMs !== undefined) timers.push(setTimeout(report, firstMs));
+    for (const ms of earlyMs) timers.push(setTimeout(report, ms));
     if (durationMs !== undefined) timers.push(setTimeout(end, durationMs));
     for (const signal of SIGNALS) process.on(signal, onceOver);
     until?.()?.then(end, (error) => settle(() => reject(error)));
