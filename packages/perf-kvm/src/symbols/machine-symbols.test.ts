@@ -1,12 +1,11 @@
 /** What a running machine says of its kernel's symbols, and what becomes of it. */
-
 import { ExitLedger } from "@tools-kvm/kvm-binding";
-import { hasKvm, NEEDS_KVM, Scratch } from "tools-testing";
+import { hasKvm, NEEDS_KVM, PERF_KVM, Scratch } from "tools-testing";
 import { afterAll, describe, expect, it } from "vitest";
 import { readElfSymbols } from "./elf-symbols.js";
 import { symbolsOfMachines } from "./machine-symbols.js";
 
-const scratch = new Scratch();
+const scratch = new Scratch(PERF_KVM);
 afterAll(() => scratch.close());
 
 describe.skipIf(!hasKvm)(`a running machine${NEEDS_KVM}`, () => {
