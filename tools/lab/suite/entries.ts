@@ -106,6 +106,18 @@ export const SUITE: readonly SuiteEntry[] = [
     needsPrograms: ["busybox", "gcc"],
   },
   {
+    name: "samples of a guest have the names of its functions, and perf counts as many",
+    command: ["node", "tools/lab/suite/guest-samples.mjs"],
+    timeoutMs: 5 * MINUTE_MS,
+    cpus: 2,
+    needsFiles: [
+      "tools/lab/suite/guest-samples.mjs",
+      "packages/perf-kvm/dist/cli.js",
+      "packages/vmm/dist/io-worker.js",
+    ],
+    needsPrograms: ["busybox", "perf"],
+  },
+  {
     name: "Linux that SeaBIOS has booted has its disk on PCI, and restarts",
     command: ["node", "tools/lab/suite/linux-pci-firmware.mjs", "seabios"],
     timeoutMs: 5 * MINUTE_MS,

@@ -56,11 +56,16 @@ Examples:
     .option("-o, --output <file>", "the recording", "perf.data")
     .option("--vm <name|pid>", "only this machine")
     .option("--duration <seconds>", "end after this long; without it, Ctrl-C does")
+    .option("-e, --event <list>", "what to record: exits, cpu-clock, cycles (comma-separated)", "exits")
+    .option("-F, --frequency <hz>", "samples a second of each vCPU's time", "999")
     .addHelpText(
       "after",
       `
+cpu-clock and cycles sample where the vCPUs are, in the guest or in the host; report shows the guest's functions.
+
 Examples:
   perf-kvm record --vm demo --duration 10 && perf-kvm report
+  perf-kvm record --vm demo -e exits,cpu-clock --duration 10 && perf-kvm report --guest-kallsyms kallsyms.txt
   perf-kvm record -o exits.data && perf script -i exits.data`,
     )
     .action(async (options) => {
@@ -93,6 +98,9 @@ Examples:
     .description("table of the exits in a recording of perf or of perf-kvm record")
     .option("-i, --input <file>", "the recording; - is standard input", "perf.data")
     .option("--by <what>", "a row for each reason, detail or vcpu", "detail")
+    .option("--guest-kallsyms <file>", "names for the guest's samples: a copy of its /proc/kallsyms")
+    .option("--guest-vmlinux <file>", "or its kernel with symbols; both, where the kernel chose its address (KASLR)")
+    .option("--guest-modules <file>", "a copy of its /proc/modules, which tells in which module an address is")
     .option("--json", "one JSON object")
     .option("--csv", "comma-separated values")
     .addHelpText(

@@ -124,6 +124,9 @@ describe("perf-kvm report", () => {
     [["script", "-i", scratch.path("none")], "there is no such file", 1],
     [["report", "-i", exits, "--by", "moon"], "--by moon: one of reason, detail, vcpu", 2],
     [["report", "-i", exits, "--json", "--csv"], "--json and --csv: one of them", 2],
+    [["report", "-i", exits, "--guest-vmlinux", scratch.path("none")], "guest symbols: ", 2],
+    [["record", "-e", "exits,moon"], "--event exits,moon: some of exits, cpu-clock, cycles", 2],
+    [["record", "-e", "cpu-clock", "-F", "99999999"], "--frequency 99999999: samples a second, from 1 to ", 2],
     [["record", "--vm", "no-such-machine"], "--vm no-such-machine: no such machine", 2],
     [["record", "--duration", "never"], "--duration never: seconds", 2],
   ])("refuses %j in one line", async (args, words, code) => {

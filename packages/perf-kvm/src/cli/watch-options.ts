@@ -2,12 +2,11 @@
 import { EVENT_KINDS, type EventKind } from "../exits/event-kinds.js";
 import { Observer, SOURCE_NAMES, type SourceName } from "../model/observer.js";
 import type { ExitRow, Report } from "../model/report.js";
-import { symbolsOfMachines } from "../symbols/machine-symbols.js";
-import { SymbolError } from "../symbols/table.js";
 import { matches } from "../views/columns.js";
 import { CliError } from "./errors.js";
+import { type GuestSymbolOptions, guestSymbolsOf } from "./guest-symbol-options.js";
 
-export interface WatchOptions {
+export interface WatchOptions extends GuestSymbolOptions {
   readonly vm?: string;
   readonly pid?: string;
   readonly vcpu?: string;
@@ -15,19 +14,6 @@ export interface WatchOptions {
   readonly filter?: string;
   readonly event?: string;
   readonly durationOver?: string;
-  readonly guestKallsyms?: string;
-  readonly guestVmlinux?: string;
-  readonly guestModules?: string;
-}
-
-/** The options that name a guest's symbols. Throws CliError when a file is none, or is not there. */
-export function guestSymbolsOf({ guestKallsyms, guestVmlinux, guestModules }: WatchOptions) {
-  try {
-    return symbolsOfMachines({ kallsyms: guestKallsyms, vmlinux: guestVmlinux, modules: guestModules });
-  } catch (error) {
-    if (error instanceof SymbolError) throw new CliError(`guest symbols: ${error.message}`);
-    throw error;
-  }
 }
 
 /**

@@ -46,6 +46,7 @@ interface Thread {
 
 export class RecordingTally {
   readonly #reader: PerfDataReader;
+  readonly #also: ((batch: FileBatch) => void) | undefined;
   readonly #names = new ThreadNames();
   readonly #threads = new Map<number, Thread>();
   readonly #budget = new KindBudget();
@@ -59,13 +60,16 @@ export class RecordingTally {
   #firstNs = Number.POSITIVE_INFINITY;
   #lastNs = Number.NEGATIVE_INFINITY;
 
-  constructor(reader: PerfDataReader) {
+  /** @param also gets every batch as well: a file is read once, a stream cannot be read twice */
+  constructor(reader: PerfDataReader, also?: (batch: FileBatch) => void) {
     this.#reader = reader;
+    this.#also = also;
   }
 
   /** Reads the whole recording. Throws PerfDataError. */
   run(): void {
     for (const batch of this.#reader.fileBatches()) {
+      this.#also?.(batch);
       this.#consume(batch);
       if (batch.endsRound) {
         this.#count(this.#roundNs);

@@ -1,5 +1,6 @@
 /** What every view shows: plain data, one shape for the screen, the plain table and JSON. */
 
+import type { GuestSamples } from "./guest-samples.js";
 import type { TimeSplit } from "./time-split.js";
 
 /**
@@ -88,6 +89,8 @@ export interface Report {
   readonly stats: readonly StatsRow[];
   /** Where the time of each machine's vCPUs went; without machines of which no vCPU's thread is known. Absent of a recording. */
   readonly times?: readonly TimeSplit[];
+  /** Where guests spend their time, of a recording that has samples. */
+  readonly samples?: GuestSamples;
   /** Tracepoint records that found no room; a count that is not zero makes the rows a lower bound. */
   readonly lost: number;
   /** What this host cannot show, and why. */

@@ -1,4 +1,4 @@
-/** Records KVM's tracepoints on the vCPU threads of machines into a file, for `perf-kvm report` and for perf itself. */
+/** Records KVM's tracepoints on the vCPU threads of machines, and samples of them, into a file, for `perf-kvm report` and for perf itself. */
 import { readdirSync, readFileSync } from "node:fs";
 import { arch, cpus, hostname, release } from "node:os";
 import {
@@ -16,6 +16,7 @@ import {
 } from "@tools-kvm/kvm-binding";
 import { mappingsOf } from "./mappings.js";
 import { PerfDataWriter, type RecordingInfo } from "./perf-data/writer.js";
+import type { SampleEvent } from "./sample-events.js";
 import { parseTraceFormat, tracefs } from "./trace-format.js";
 import type { HARDWARE_EVENTS, USERSPACE_EVENTS } from "./tracepoints.js";
 
@@ -55,23 +56,27 @@ export class Recorder {
   constructor(
     path: string,
     threads: readonly { readonly pid: number; readonly tids: readonly number[] }[],
-    events: typeof HARDWARE_EVENTS | typeof USERSPACE_EVENTS,
+    events: typeof HARDWARE_EVENTS | typeof USERSPACE_EVENTS | readonly [],
     commandLine: readonly string[],
+    sampled: readonly SampleEvent[] = [],
   ) {
     this.#commandLine = commandLine;
     const mount = tracefs();
-    if (mount === undefined) throw new Error("tracefs does not show KVM's tracepoints");
+    if (mount === undefined && events.length > 0) throw new Error("tracefs does not show KVM's tracepoints");
     this.#formats = events.map((name) => {
       const text = readFileSync(`${mount}/events/kvm/${name}/format`, "latin1");
       return { system: "kvm", name, text };
     });
-    const attrs = this.#formats.map(({ text }) => attrOf(parseTraceFormat(text).id));
+    const recorded = [
+      ...this.#formats.map(({ name, text }) => ({ name: `kvm:${name}`, attr: attrOf(parseTraceFormat(text).id) })),
+      ...sampled.map((event) => ({ name: event.name, attr: sampleAttrOf(event) })),
+    ];
+    const attrs = recorded.map(({ attr }) => attr);
     try {
       for (const { tids } of threads) for (const tid of tids) this.#open(tid, attrs);
       if (this.#opened.length === 0) throw new Error("the machine has no thread any more");
-      const written = attrs.map((attr, index) => ({
-        name: `kvm:${this.#formats[index]!.name}`,
-        attr,
+      const written = recorded.map(({ name, attr }, index) => ({
+        ...{ name, attr },
         ids: this.#opened.map(({ events: opened }) => opened[index]!.id),
       }));
       this.#writer = new PerfDataWriter(path, written);
@@ -140,6 +145,11 @@ function attrOf(config: number): PerfAttr {
     clockid: CLOCK_MONOTONIC,
     disabled: true,
   };
+}
+
+/** With the layout of the tracepoints, so that all samples of a file look alike. */
+function sampleAttrOf({ type, config, frequencyHz }: SampleEvent): PerfAttr {
+  return { ...attrOf(config), type, samplePeriod: frequencyHz, freq: true };
 }
 
 function threadsOf(pid: number): number[] {
