@@ -250,7 +250,10 @@ export class Observer {
   }
 
   #notes(): string[] {
-    return [...this.host.notes, ...this.#refused];
+    const sources = [...this.#watched.values()].flatMap(({ machine, tracepoints }) =>
+      (tracepoints?.notes ?? []).map((note) => `tracepoints of ${machine.name}: ${note}`),
+    );
+    return [...this.host.notes, ...this.#refused, ...sources];
   }
 
   #totalsOf(watched: Watched): Totals {

@@ -16,6 +16,7 @@ import {
 } from "@tools-kvm/kvm-binding";
 import { mappingsOf } from "./mappings.js";
 import { PerfDataWriter, type RecordingInfo } from "./perf-data/writer.js";
+import { ringPages } from "./ring-size.js";
 import type { SampleEvent } from "./sample-events.js";
 import { parseTraceFormat, tracefs } from "./trace-format.js";
 import type { HARDWARE_EVENTS, USERSPACE_EVENTS } from "./tracepoints.js";
@@ -31,8 +32,9 @@ const SAMPLE_TYPE =
   PERF_SAMPLE_RAW;
 /** struct sample_id of that: pid and tid, time, cpu, identifier. */
 const SAMPLE_ID_BYTES = 32;
-/** 4 MiB a thread. */
+/** 4 MiB a thread; less where there are many. */
 const RING_PAGES = 1024;
+const MANY_THREADS = 32;
 const CLOCK_MONOTONIC = 1;
 
 interface Opened {
@@ -114,7 +116,7 @@ export class Recorder {
     const events: PerfEvent[] = [];
     try {
       for (const attr of attrs) events.push(PerfEvent.open(attr, { pid: tid, cpu: -1 }));
-      const ring = events[0]!.mapRing(RING_PAGES);
+      const ring = events[0]!.mapRing(ringPages(this.#opened.length, RING_PAGES, MANY_THREADS));
       for (const event of events.slice(1)) event.setOutput(events[0]!);
       this.#opened.push({ events, ring });
     } catch (error) {

@@ -15,6 +15,7 @@ import type { FollowedThread } from "../discover/machines.js";
 import { captureFilter, detailOf, type EventKind } from "../exits/event-kinds.js";
 import { ExitTally, type TracedTimes } from "../model/exit-tally.js";
 import { RipBudget } from "../model/rip-tally.js";
+import { ringPages } from "./ring-size.js";
 import type { ExitSource, SourceRow } from "./source.js";
 import { kvmTraceFormat, type TraceFormat } from "./trace-format.js";
 
@@ -24,11 +25,21 @@ export const HARDWARE_EVENTS = ["kvm_exit", "kvm_entry"] as const;
 const DETAIL_EVENTS = ["kvm_mmio", "kvm_msr", "kvm_cpuid", "kvm_page_fault", "kvm_vcpu_wakeup"] as const;
 export const USERSPACE_EVENTS = ["kvm_userspace_exit", "kvm_pio", "kvm_mmio"] as const;
 
+const INSTRUCTIONS = "kvm_emulate_insn";
 /** Beside them: what KVM emulates itself, and the guest's instruction. */
-const EMULATION_EVENTS = ["kvm_msr", "kvm_cpuid", "kvm_emulate_insn"] as const;
+const EMULATION_EVENTS = ["kvm_msr", "kvm_cpuid", INSTRUCTIONS] as const;
 
-/** 1 MiB: a tenth of a second of a million events a second, of 68 bytes each, fits several times over at 100k. */
+/** 1 MiB: what drains of every 50 ms find of 300,000 events a second, of 68 bytes each; less where there are many threads. */
 const RING_PAGES = 256;
+/** Rings of all sources of this process. */
+let openRings = 0;
+/**
+ * kvm-pvm emulates some million instructions a second of a guest's kernel. Where a drain finds so much of a ring full, a
+ * thread's instructions are no longer traced: they would leave no room for its exits. Those of a machine with many threads,
+ * which wait for each other, never are.
+ */
+const CROWDED = 1 / 2;
+const FEW_THREADS = 4;
 const CLOCK_MONOTONIC = 1;
 const BATCH_EVENTS = 8192;
 
@@ -45,6 +56,8 @@ interface Thread {
   readonly events: readonly PerfEvent[];
   readonly ring: PerfRing;
   readonly tally: ExitTally;
+  /** The event of the guest's instructions, while they are traced. */
+  instructions: PerfEvent | undefined;
 }
 
 export class TracepointSource implements ExitSource {
@@ -65,6 +78,11 @@ export class TracepointSource implements ExitSource {
   readonly #overNs: number;
   readonly #detailEvent: number | undefined;
   #lost = 0;
+  readonly #refused = new Set<number>();
+  #refusal = "";
+  #isFollowing = false;
+  #isCrowded = false;
+  #hasFewThreads = true;
 
   /** Throws KvmError when this process may not trace (EACCES), or Error when tracefs has no such events. */
   constructor(events: typeof HARDWARE_EVENTS | typeof USERSPACE_EVENTS, { event = "exit", overNs = 0 }: Capture = {}) {
@@ -85,10 +103,11 @@ export class TracepointSource implements ExitSource {
   /** Traces exactly these threads from now on. A thread that is gone by now is passed over. */
   follow(threads: readonly FollowedThread[]): void {
     const wanted = new Set(threads.map(({ tid }) => tid));
+    this.#hasFewThreads = wanted.size <= FEW_THREADS;
     for (const [tid, thread] of this.#threads) {
       if (wanted.has(tid)) continue;
       this.#drain(thread);
-      closeAll(thread.events);
+      closeThread(thread);
       this.#threads.delete(tid);
       this.#retired.push(thread);
     }
@@ -96,8 +115,10 @@ export class TracepointSource implements ExitSource {
       const known = this.#threads.get(tid);
       if (known !== undefined) known.vcpu ??= vcpu;
       else {
-        const thread = this.#open(tid, vcpu);
+        if (this.#refused.has(tid)) continue;
+        const thread = this.#tryOpen(tid, vcpu);
         if (thread !== undefined) this.#threads.set(tid, thread);
+        this.#isFollowing ||= thread !== undefined;
       }
     }
   }
@@ -142,15 +163,40 @@ export class TracepointSource implements ExitSource {
     return lost;
   }
 
+  /** What is not seen, one line each. */
+  get notes(): readonly string[] {
+    const notes: string[] = [];
+    if (this.#refused.size > 0) notes.push(`${this.#refused.size} threads are not traced: ${this.#refusal}`);
+    if (this.#isCrowded) notes.push("not all instructions are told: there are too many");
+    return notes;
+  }
+
   close(): void {
-    for (const { events } of this.#threads.values()) closeAll(events);
+    for (const thread of this.#threads.values()) closeThread(thread);
     this.#threads.clear();
+  }
+
+  /** The first thread tells whether tracing is possible at all; of others it is said how many could not be traced. */
+  #tryOpen(tid: number, vcpu: number | null): Thread | undefined {
+    try {
+      return this.#open(tid, vcpu);
+    } catch (error) {
+      if (!this.#isFollowing) throw error;
+      this.#refused.add(tid);
+      this.#refusal = (error as Error).message;
+      return undefined;
+    }
   }
 
   #open(tid: number, vcpu: number | null): Thread | undefined {
     const events: PerfEvent[] = [];
     try {
+      let instructions: PerfEvent | undefined;
       for (const { id, name } of this.#formats) {
+        if (name === INSTRUCTIONS && !this.#hasFewThreads) {
+          this.#isCrowded = true;
+          continue;
+        }
         const event = PerfEvent.open(
           {
             type: PERF_TYPE_TRACEPOINT,
@@ -166,8 +212,9 @@ export class TracepointSource implements ExitSource {
         events.push(event);
         const filter = captureFilter(this.#event, name);
         if (filter !== undefined) event.setFilter(filter);
+        if (name === INSTRUCTIONS) instructions = event;
       }
-      const ring = events[0]!.mapRing(RING_PAGES);
+      const ring = events[0]!.mapRing(ringPages(openRings, RING_PAGES));
       for (const event of events.slice(1)) event.setOutput(events[0]!);
       for (const event of events) event.enable();
       const tally = new ExitTally(
@@ -176,7 +223,8 @@ export class TracepointSource implements ExitSource {
       );
       tally.overNs = this.#overNs;
       tally.detailEvent = this.#detailEvent;
-      return { tid, vcpu, events, ring, tally };
+      openRings++;
+      return { tid, vcpu, events, ring, tally, instructions };
     } catch (error) {
       closeAll(events);
       if ((error as { errnoName?: string }).errnoName === "ESRCH") return undefined;
@@ -184,7 +232,13 @@ export class TracepointSource implements ExitSource {
     }
   }
 
-  #drain({ ring, tally }: Thread): void {
+  #drain(thread: Thread): void {
+    const { ring, tally, instructions } = thread;
+    if (instructions !== undefined && ring.pendingBytes > ring.sizeBytes * CROWDED) {
+      instructions.disable();
+      thread.instructions = undefined;
+      this.#isCrowded = true;
+    }
     for (let length = ring.drain(this.#bytes); length > 0; length = ring.drain(this.#bytes)) {
       for (let at = 0; at < length; ) {
         this.#columns.length = 0;
@@ -195,6 +249,11 @@ export class TracepointSource implements ExitSource {
       }
     }
   }
+}
+
+function closeThread({ events }: Thread): void {
+  openRings--;
+  closeAll(events);
 }
 
 function closeAll(events: readonly PerfEvent[]): void {
