@@ -294,6 +294,8 @@ export class Observer {
     }
     const watched = this.#watch(machine);
     this.#watched.set(pid, watched);
+    // A number may be another process's by now.
+    this.#resolvers.delete(pid);
     this.#renew(watched);
   }
 
