@@ -214,8 +214,20 @@ describe("the live table", () => {
       const lines = frame(wide, state, ROWS);
       expect(lines.filter((line) => line.length > 80)).toEqual([]);
       expect(lines.join(" ").replaceAll(/\s+/g, " ")).toContain(notes[0]!);
-      expect(lines.join(" ")).toContain("irq_exits");
+      // Help has the room for itself.
+      if (!state.help) expect(lines.join(" ")).toContain("irq_exits");
+      else expect(lines.join(" ")).toContain("a bar for each factor of four");
     }
+  });
+
+  it("has room for its table on 80x24 with 200 machines", () => {
+    const each = Array.from({ length: 200 }, (_, n) => ({ name: `machine-${n}`, pid: n + 1, vcpus: 2, sources: [] }));
+    const stats = each.map(({ name, pid }) => ({ machine: name, pid, counters: { exits: 10, halt_exits: 1 } }));
+    const many = { ...report, machines: each, stats };
+    const lines = frame(many, INITIAL_STATE, ROWS);
+    expect(lines[0]).toBe("perf-kvm top: 200 VMs, 400 vCPUs; 1.0 s");
+    expect(lines[1]).toBe("all: exits 2000/s, halt_exits 200/s");
+    expect(reasons(lines)).toHaveLength(3);
   });
 
   it("takes what a terminal sends apart into keys", () => {
