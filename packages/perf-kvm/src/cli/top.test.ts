@@ -86,7 +86,7 @@ describe.skipIf(!hasKvm)(`perf-kvm top${NEEDS_KVM}`, { concurrent: true }, () =>
     `counts the same by the kernel's tracepoints${noTracing ? " (needs tracepoints)" : ""}`,
     async () => {
       const machine = await scratch.machine("traced");
-      const options = ["--source", "tracepoints", "--json", "--interval", "0.2"];
+      const options = ["--source", "tracepoints,instructions", "--json", "--interval", "0.2"];
       const top = scratch.start(["top", "--vm", "traced", ...options]);
       await top.until("\n");
       await command(machine, "exits pio 5000");
@@ -267,7 +267,7 @@ describe("perf-kvm", () => {
     [["top", "--interval", "-1"], "--interval -1: seconds"],
     [["top", "--duration", "soon"], "--duration soon: seconds"],
     [["top", "--duration", "1e9"], "--duration 1e9: seconds"],
-    [["top", "--source", "tarot"], "--source tarot: some of tracepoints, ledger, stats"],
+    [["top", "--source", "tarot"], "--source tarot: some of tracepoints, ledger, stats, instructions"],
     [["top", "--count", "0"], "--count 0: reports, from 1"],
     [["top", "demo"], "too many arguments"],
   ])("refuses %j in one line, with status 2", async (args, words) => {

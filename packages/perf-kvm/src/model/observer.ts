@@ -25,7 +25,8 @@ import { grouped } from "./groups.js";
 import type { MachineInfo, Report } from "./report.js";
 import { addSplits, type TimeSplit, timeSplit } from "./time-split.js";
 
-export const SOURCE_NAMES = ["tracepoints", "ledger", "stats"] as const;
+/** `instructions` are those of the guest where kvm_exit does not tell them; it needs tracepoints, and opens them. */
+export const SOURCE_NAMES = ["tracepoints", "ledger", "stats", "instructions"] as const;
 export type SourceName = (typeof SOURCE_NAMES)[number];
 
 export interface ObserverOptions {
@@ -328,7 +329,8 @@ export class Observer {
    */
   #openTracepoints(machine: FoundMachine, hasLedger: boolean): TracepointSource | undefined {
     const { tracepoints } = this.host;
-    if (tracepoints === "none" || !this.#wants("tracepoints")) return undefined;
+    const instructions = this.#options.sources?.includes("instructions") ?? false;
+    if (tracepoints === "none" || !(this.#wants("tracepoints") || instructions)) return undefined;
     if (tracepoints === "userspace" && hasLedger && this.#options.sources === undefined) return undefined;
     const { event, overNs } = this.#options;
     if (tracepoints === "userspace" && overNs !== undefined) {
@@ -339,6 +341,7 @@ export class Observer {
       const source = new TracepointSource(tracepoints === "hardware" ? HARDWARE_EVENTS : USERSPACE_EVENTS, {
         event,
         overNs,
+        instructions,
       });
       source.follow(vcpuThreads(machine, this.#options.vcpus));
       return source;
@@ -357,7 +360,12 @@ function closeWatched({ machine, tracepoints, ledger, stats }: Watched): void {
 }
 
 function machineInfo({ machine, tracepoints, ledger, stats }: Watched): MachineInfo {
-  const sources = [tracepoints?.name, ledger?.name, stats === undefined ? undefined : "stats"];
+  const sources = [
+    tracepoints?.name,
+    tracepoints?.hasInstructions ? "instructions" : undefined,
+    ledger?.name,
+    stats === undefined ? undefined : "stats",
+  ];
   return {
     name: machine.name,
     pid: machine.pid,

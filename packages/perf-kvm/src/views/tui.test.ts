@@ -175,7 +175,7 @@ describe("the live table", () => {
     expect(shown("5")[0]).toMatch(/^testdev-latch m2/);
     expect(shown("5", "\r")).toEqual(["IO 0xe4 out"]);
     expect(shown("5", "\r", "\r")).toEqual(["0xffffffff81000000 IO"]);
-    const traced = { ...many, machines: machines.map((each) => ({ ...each, sources: ["kvm_exit"] })) };
+    const traced = { ...many, machines: machines.map((each) => ({ ...each, sources: ["kvm_exit", "instructions"] })) };
     expect(frame(traced, afterOn(traced, "6")!, ROWS)).toContainEqual(
       expect.stringMatching(/^pio_loop\+0x10 +IO +0xe0 out/),
     );
@@ -195,7 +195,8 @@ describe("the live table", () => {
     expect(frame(foreign, after("5")!, ROWS).join(" ")).toContain("none of these VMs keeps one");
     expect(frame(report, after("5")!, ROWS)).toContain("no exits in this period");
     expect(frame(report, after("6")!, ROWS).join(" ")).toContain("told by tracepoints");
-    expect(frame(foreign, after("6")!, ROWS)).toContain("no exits in this period");
+    const traced = { ...report, machines: [{ ...report.machines[0]!, sources: ["kvm_exit", "instructions"] }] };
+    expect(frame(traced, after("6")!, ROWS)).toContain("no exits in this period");
   });
 
   it("explains itself by h, and says what to do when no machine runs", () => {
