@@ -102,8 +102,12 @@ describe.skipIf(!hasKvm)(`perf-kvm top${NEEDS_KVM}`, { concurrent: true }, () =>
       expect(total.rows).toContainEqual(expect.objectContaining({ reason: "CPUID", detail: "leaf 0x0", count: 700 }));
       // Each comes from one instruction of the guest.
       const { rip } = total.groups!;
-      expect(rip.filter(({ detail }) => detail === "0xe0 out")).toMatchObject([{ count: 5000 }]);
-      expect(rip.filter(({ detail }) => detail === "leaf 0x0")).toMatchObject([{ reason: "CPUID", count: 700 }]);
+      expect(rip.filter(({ detail }) => detail === "0xe0 out")).toMatchObject([
+        { count: 5000, symbol: expect.stringMatching(/^pio_loop\+0x[0-9a-f]+$/) },
+      ]);
+      expect(rip.filter(({ detail }) => detail === "leaf 0x0")).toMatchObject([
+        { reason: "CPUID", count: 700, symbol: expect.stringMatching(/^cpuid_loop\+0x[0-9a-f]+$/) },
+      ]);
     },
   );
 

@@ -265,6 +265,13 @@ function table(report: Report, state: TuiState, room: number, width: number): Pi
   // The chosen row is always to be seen: as far down as it must be.
   const first = Math.max(0, cursor - Math.max(0, room - 2));
   const lines = rows.slice(first, first + Math.max(0, room - 1)).map((row) => rowLine(row, columns));
+  const { rip, why } = rows[cursor]!;
+  // The last line of the table's room says what an address lacks.
+  if (why !== undefined && room > 3)
+    return {
+      lines: [header, ...lines.slice(0, room - 2), `no name for ${rip}: ${why}`.slice(0, width)],
+      marked: 1 + cursor - first,
+    };
   return { lines: [header, ...lines], marked: 1 + cursor - first };
 }
 
