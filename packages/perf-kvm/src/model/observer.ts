@@ -95,8 +95,7 @@ export class Observer {
       const vcpus = now.has(pid) ? vcpusOf(pid) : undefined;
       if (vcpus?.length === watched.machine.vcpuIds.length) continue;
       if (vcpus !== undefined && watched.ledger !== undefined) {
-        watched.machine = { ...watched.machine, vcpuIds: vcpus };
-        this.#renew(watched);
+        this.#grow(watched, vcpus);
         continue;
       }
       // It is gone, or it was found while it was still being built and is looked at anew.
@@ -114,7 +113,19 @@ export class Observer {
 
   /** Looks whether any of these processes has become a machine: less work than to look at all. */
   look(pids: readonly number[]): void {
-    for (const pid of pids) if (!this.#watched.has(pid)) this.#tryWatch(pid);
+    for (const pid of pids) {
+      const known = this.#watched.get(pid);
+      if (known === undefined) this.#tryWatch(pid);
+      // It was found before it had made its first vCPU, and may be gone before all are looked at again.
+      else if (known.machine.vcpuIds.length === 0 && known.ledger !== undefined) this.#grow(known, vcpusOf(pid) ?? []);
+    }
+  }
+
+  #grow(watched: Watched, vcpuIds: readonly number[]): void {
+    if (vcpuIds.length === watched.machine.vcpuIds.length) return;
+    watched.machine = { ...watched.machine, vcpuIds };
+    this.#renew(watched);
+    this.#follow(watched);
   }
 
   /** Threads of vCPUs come, and go with their machine. */
