@@ -153,7 +153,8 @@ function drilledDown(state: TuiState, report: Report, width: number): TuiState {
 
 function visibleColumns({ place, total, times }: TuiState, report: Report, width: number): readonly ExitColumn[] {
   const severalMachines = report.machines.length > 1 && place.pid === undefined;
-  return columnsFor(place.level, width, { total, times, severalMachines });
+  const severalSources = new Set(report.rows.map(({ source }) => source)).size > 1;
+  return columnsFor(place.level, width, { total, times, severalMachines, severalSources });
 }
 
 /** The chosen column, or the one with the rate or count when this table does not have it. */
