@@ -70,7 +70,6 @@ export const SUITE: readonly SuiteEntry[] = [
     timeoutMs: 5 * MINUTE_MS,
     cpus: 1,
     needsFiles: ["tools/lab/suite/exit-sources.mjs", "packages/vmm/dist/cli.js", "packages/perf-kvm/dist/cli.js"],
-    needsPrograms: ["nm"],
   },
   {
     name: "Linux boots as a bzImage, as a vmlinux, by our ROM and by SeaBIOS, and leaves by power button, reset and power-off",

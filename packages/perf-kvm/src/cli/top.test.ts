@@ -37,7 +37,7 @@ async function command(machine: Process, line: string): Promise<void> {
 describe.skipIf(!hasKvm)(`perf-kvm top${NEEDS_KVM}`, { concurrent: true }, () => {
   it("counts every exit that the guest makes, with its device and the device's time", async () => {
     const machine = await scratch.machine("counted");
-    const top = scratch.start(["top", "--vm", "counted", "--json", "--interval", "0.2"], {});
+    const top = scratch.start(["top", "--pid", String(machine.pid), "--json", "--interval", "0.2"]);
     await top.until("\n");
     await command(machine, "exits pio 20000");
     await command(machine, "exits mmio 3000");
@@ -74,7 +74,9 @@ describe.skipIf(!hasKvm)(`perf-kvm top${NEEDS_KVM}`, { concurrent: true }, () =>
     const parts = guestNs + kernelNs + pollingNs + userNs + deviceNs! + asleepNs + queuedNs;
     expect(Math.abs(parts - wallNs)).toBeLessThan(1000);
     const handled = device.reduce((sum, { count, handlerAvgNs }) => sum + count * handlerAvgNs!, 0);
-    expect(deviceNs! / handled).toBeCloseTo(1, 6);
+    // A handler that began before a report is told in the next one, which may be shorter than it took.
+    expect(deviceNs).toBeGreaterThan(0);
+    expect(deviceNs! / handled).toBeLessThan(1 + 1e-6);
     expect(kernelNs).toBeGreaterThan(0);
     // KVM's own counters, from the machine's open stats descriptors.
     expect(total.stats[0]!.counters.exits).toBeGreaterThanOrEqual(23_000);
@@ -86,8 +88,8 @@ describe.skipIf(!hasKvm)(`perf-kvm top${NEEDS_KVM}`, { concurrent: true }, () =>
     `counts the same by the kernel's tracepoints${noTracing ? " (needs tracepoints)" : ""}`,
     async () => {
       const machine = await scratch.machine("traced");
-      const options = ["--source", "tracepoints", "--json", "--interval", "0.2"];
-      const top = scratch.start(["top", "--vm", "traced", ...options]);
+      const options = ["--source", "tracepoints,instructions", "--json", "--interval", "0.2"];
+      const top = scratch.start(["top", "--pid", String(machine.pid), ...options]);
       await top.until("\n");
       await command(machine, "exits pio 5000");
       await command(machine, "exits cpuid 700");
@@ -102,8 +104,12 @@ describe.skipIf(!hasKvm)(`perf-kvm top${NEEDS_KVM}`, { concurrent: true }, () =>
       expect(total.rows).toContainEqual(expect.objectContaining({ reason: "CPUID", detail: "leaf 0x0", count: 700 }));
       // Each comes from one instruction of the guest.
       const { rip } = total.groups!;
-      expect(rip.filter(({ detail }) => detail === "0xe0 out")).toMatchObject([{ count: 5000 }]);
-      expect(rip.filter(({ detail }) => detail === "leaf 0x0")).toMatchObject([{ reason: "CPUID", count: 700 }]);
+      expect(rip.filter(({ detail }) => detail === "0xe0 out")).toMatchObject([
+        { count: 5000, symbol: expect.stringMatching(/^pio_loop\+0x[0-9a-f]+$/) },
+      ]);
+      expect(rip.filter(({ detail }) => detail === "leaf 0x0")).toMatchObject([
+        { reason: "CPUID", count: 700, symbol: expect.stringMatching(/^cpuid_loop\+0x[0-9a-f]+$/) },
+      ]);
     },
   );
 
@@ -144,7 +150,7 @@ describe.skipIf(!hasKvm)(`perf-kvm top${NEEDS_KVM}`, { concurrent: true }, () =>
 
   it("ends after --count reports, and shows single vCPUs, by vCPU too", async () => {
     const machine = await scratch.machine("counting", ["--cpus", "2"]);
-    const args = ["top", "--vm", "counting", "--vcpu", "1", "--json", "--interval", "0.3", "--count", "4"];
+    const args = ["top", "--pid", String(machine.pid), "--vcpu", "1", "--json", "--interval", "0.3", "--count", "4"];
     const top = scratch.start(args);
     await top.until("\n");
     await command(machine, "exits pio 400 all");
@@ -170,7 +176,7 @@ describe.skipIf(!hasKvm)(`perf-kvm top${NEEDS_KVM}`, { concurrent: true }, () =>
     terminals.push(terminal);
     const before = terminal.settings();
     terminal.resize(120, 30);
-    const top = terminal.start(scratch, ["top", "--vm", "live", "--interval", "0.2"]);
+    const top = terminal.start(scratch, ["top", "--pid", String(machine.pid), "--interval", "0.2"]);
     await terminal.until("\x1b[?1049h");
     await terminal.until("sorted by RATE/s");
     await terminal.until("ns us   ms s");
@@ -202,7 +208,7 @@ describe.skipIf(!hasKvm)(`perf-kvm top${NEEDS_KVM}`, { concurrent: true }, () =>
     const machine = await scratch.machine("exact");
     const terminal = new Terminal();
     terminals.push(terminal);
-    const top = terminal.start(scratch, ["top", "--vm", "exact", "--interval", "0.1"]);
+    const top = terminal.start(scratch, ["top", "--pid", String(machine.pid), "--interval", "0.1"]);
     await terminal.until("sorted by RATE/s");
     const lines = (): string[] => {
       const glass = new Glass(80, 24);
@@ -267,7 +273,7 @@ describe("perf-kvm", () => {
     [["top", "--interval", "-1"], "--interval -1: seconds"],
     [["top", "--duration", "soon"], "--duration soon: seconds"],
     [["top", "--duration", "1e9"], "--duration 1e9: seconds"],
-    [["top", "--source", "tarot"], "--source tarot: some of tracepoints, ledger, stats"],
+    [["top", "--source", "tarot"], "--source tarot: some of tracepoints, ledger, stats, instructions"],
     [["top", "--count", "0"], "--count 0: reports, from 1"],
     [["top", "demo"], "too many arguments"],
   ])("refuses %j in one line, with status 2", async (args, words) => {

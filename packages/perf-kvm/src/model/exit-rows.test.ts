@@ -21,6 +21,7 @@ describe("rows with the guest's instruction", () => {
       ["0x401000", null],
       ["other", null],
     ]);
+    expect(rows[2]).toMatchObject({ why: "user space" });
     expect(exitRows(rips.map(row), { name: "demo", pid: 1 }, 1)[0]).toMatchObject({ symbol: null });
   });
 });

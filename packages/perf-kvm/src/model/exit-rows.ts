@@ -1,6 +1,7 @@
 /** Rows of a source as a report has them: with rates, and shares of the time that the source accounts for. */
 import type { SourceRow } from "../sources/source.js";
-import type { AddressResolver } from "../symbols/resolver.js";
+import { addressText } from "../symbols/address.js";
+import { type AddressResolver, functionOf } from "../symbols/resolver.js";
 import type { ExitRow, RowSource } from "./report.js";
 import type { Stat } from "./stat.js";
 
@@ -51,20 +52,14 @@ function exitRow(
 }
 
 /** @param rip signed; NaN for many */
-function instruction(rip: number, resolver: AddressResolver | undefined): Pick<ExitRow, "rip" | "symbol"> {
+function instruction(rip: number, resolver: AddressResolver | undefined): Pick<ExitRow, "rip" | "symbol" | "why"> {
   if (Number.isNaN(rip)) return { rip: "other", symbol: null };
-  return {
-    rip: `0x${BigInt.asUintN(64, BigInt(rip)).toString(16)}`,
-    symbol: resolver === undefined ? null : symbolAt(rip, resolver),
-  };
-}
-
-/** `pio_loop+0x10`, `virtio_net:xmit_skb`; null when nothing is known. */
-function symbolAt(rip: number, resolver: AddressResolver): string | null {
+  const text = addressText(rip);
+  if (resolver === undefined) return { rip: text, symbol: null };
   const found = resolver.resolve(rip);
-  if ("why" in found) return null;
+  if ("why" in found) return { rip: text, symbol: null, why: found.why };
   const offset = found.offset === 0 ? "" : `+0x${found.offset.toString(16)}`;
-  return `${found.module === undefined ? "" : `${found.module}:`}${found.name}${offset}`;
+  return { rip: text, symbol: `${functionOf(found)}${offset}` };
 }
 
 /** A bucket ends beyond the largest time in it, and begins before the smallest. */

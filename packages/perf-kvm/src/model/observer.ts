@@ -25,7 +25,8 @@ import { grouped } from "./groups.js";
 import type { MachineInfo, Report } from "./report.js";
 import { addSplits, type TimeSplit, timeSplit } from "./time-split.js";
 
-export const SOURCE_NAMES = ["tracepoints", "ledger", "stats"] as const;
+/** `instructions` are those of the guest where kvm_exit does not tell them; it needs tracepoints, and opens them. */
+export const SOURCE_NAMES = ["tracepoints", "ledger", "stats", "instructions"] as const;
 export type SourceName = (typeof SOURCE_NAMES)[number];
 
 export interface ObserverOptions {
@@ -94,8 +95,7 @@ export class Observer {
       const vcpus = now.has(pid) ? vcpusOf(pid) : undefined;
       if (vcpus?.length === watched.machine.vcpuIds.length) continue;
       if (vcpus !== undefined && watched.ledger !== undefined) {
-        watched.machine = { ...watched.machine, vcpuIds: vcpus };
-        this.#renew(watched);
+        this.#grow(watched, vcpus);
         continue;
       }
       // It is gone, or it was found while it was still being built and is looked at anew.
@@ -113,7 +113,19 @@ export class Observer {
 
   /** Looks whether any of these processes has become a machine: less work than to look at all. */
   look(pids: readonly number[]): void {
-    for (const pid of pids) if (!this.#watched.has(pid)) this.#tryWatch(pid);
+    for (const pid of pids) {
+      const known = this.#watched.get(pid);
+      if (known === undefined) this.#tryWatch(pid);
+      // It was found before it had made its first vCPU, and may be gone before all are looked at again.
+      else if (known.machine.vcpuIds.length === 0 && known.ledger !== undefined) this.#grow(known, vcpusOf(pid) ?? []);
+    }
+  }
+
+  #grow(watched: Watched, vcpuIds: readonly number[]): void {
+    if (vcpuIds.length === watched.machine.vcpuIds.length) return;
+    watched.machine = { ...watched.machine, vcpuIds };
+    this.#renew(watched);
+    this.#follow(watched);
   }
 
   /** Threads of vCPUs come, and go with their machine. */
@@ -297,6 +309,8 @@ export class Observer {
     }
     const watched = this.#watch(machine);
     this.#watched.set(pid, watched);
+    // A number may be another process's by now.
+    this.#resolvers.delete(pid);
     this.#renew(watched);
   }
 
@@ -329,7 +343,8 @@ export class Observer {
    */
   #openTracepoints(machine: FoundMachine, hasLedger: boolean): TracepointSource | undefined {
     const { tracepoints } = this.host;
-    if (tracepoints === "none" || !this.#wants("tracepoints")) return undefined;
+    const instructions = this.#options.sources?.includes("instructions") ?? false;
+    if (tracepoints === "none" || !(this.#wants("tracepoints") || instructions)) return undefined;
     if (tracepoints === "userspace" && hasLedger && this.#options.sources === undefined) return undefined;
     const { event, overNs } = this.#options;
     if (tracepoints === "userspace" && overNs !== undefined) {
@@ -340,6 +355,7 @@ export class Observer {
       const source = new TracepointSource(tracepoints === "hardware" ? HARDWARE_EVENTS : USERSPACE_EVENTS, {
         event,
         overNs,
+        instructions,
       });
       source.follow(vcpuThreads(machine, this.#options.vcpus));
       return source;
@@ -358,7 +374,12 @@ function closeWatched({ machine, tracepoints, ledger, stats }: Watched): void {
 }
 
 function machineInfo({ machine, tracepoints, ledger, stats }: Watched): MachineInfo {
-  const sources = [tracepoints?.name, ledger?.name, stats === undefined ? undefined : "stats"];
+  const sources = [
+    tracepoints?.name,
+    tracepoints?.hasInstructions ? "instructions" : undefined,
+    ledger?.name,
+    stats === undefined ? undefined : "stats",
+  ];
   return {
     name: machine.name,
     pid: machine.pid,

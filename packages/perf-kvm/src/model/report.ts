@@ -23,8 +23,10 @@ export interface ExitRow {
   readonly vcpu?: number;
   /** The guest's instruction, in a report that tells instructions apart: `0xffffffff81000123`, or `other` beyond a bound. */
   readonly rip?: string;
-  /** The guest's function and the offset in it, where the guest's symbols are known. */
+  /** The guest's function and the offset in it: `pio_loop+0x12`, `virtio_net:xmit_skb`; null where it has no name. */
   readonly symbol?: string | null;
+  /** Why it has none. */
+  readonly why?: string;
   readonly count: number;
   /** Exits a second. */
   readonly rate: number;

@@ -46,9 +46,12 @@ export function timeSplit(name: string, pid: number, { threads, traced, ledger, 
     rest -= taken;
     return taken;
   };
-  const guestNs = take(traced?.guestNs ?? threads.guestNs);
+  // What is known to the nanosecond goes before what ticks tell.
+  const tracedNs = take(traced?.guestNs ?? 0);
   const deviceNs = ledger === undefined ? null : take(ledger.deviceNs);
-  const userNs = take(ledger?.otherNs ?? threads.userNs);
+  const otherNs = take(ledger?.otherNs ?? 0);
+  const guestNs = traced === undefined ? take(threads.guestNs) : tracedNs;
+  const userNs = ledger === undefined ? take(threads.userNs) : otherNs;
   const asleepNs = take(wallNs - threads.runNs - threads.queuedNs);
   const pollingNs = take(counters === undefined ? (traced?.polledNs ?? 0) : polled(counters));
   // A handler's time goes on while its thread waits for a CPU: what the kernel had of the CPU is not the queue's.

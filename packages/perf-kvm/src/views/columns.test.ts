@@ -93,6 +93,8 @@ describe("the exit table", () => {
     expect(titles(40)).toEqual(titles(80));
     expect(titles(118)).toEqual(expect.arrayContaining(["MIN", "P50", "MAX", HISTOGRAM_TITLE]));
     expect(titles(94, true)[0]).toBe("MACHINE");
+    const sources = columnsFor("detail", 95, { severalSources: true }).map(({ title }) => title);
+    expect(sources.slice(0, 3)).toEqual(["REASON", "DETAIL", "SEEN BY"]);
     const other = columnsFor("detail", 80, { times: true }).map(({ title }) => title);
     expect(other.slice(4)).toEqual(["MIN", "P50", "MAX", HISTOGRAM_TITLE]);
     const all = columnsFor("detail", 130).map(({ title }) => title);
@@ -105,7 +107,9 @@ describe("the exit table", () => {
         fc.boolean(),
         fc.boolean(),
         (each, width, level, several, times) => {
-          const columns = columnsFor(level, width, { total: several, severalMachines: several, times });
+          const columns = columnsFor(level, width, {
+            ...{ total: several, severalMachines: several, severalSources: times, times },
+          });
           expect(headerLine(columns).length).toBeLessThanOrEqual(width);
           expect(rowLine(each, columns)).toHaveLength(headerLine(columns).length);
         },
@@ -123,7 +127,7 @@ describe("the exit table", () => {
   });
 
   it("is filtered by reason, detail, device and machine, in either case", () => {
-    for (const text of ["io", "0XE0", "latch", "Demo", ""]) expect(matches(ROW, text), text).toBe(true);
+    for (const text of ["io", "0XE0", "latch", "Demo", "ledger", ""]) expect(matches(ROW, text), text).toBe(true);
     expect(matches(ROW, "mmio")).toBe(false);
   });
 });

@@ -112,24 +112,28 @@ export interface ColumnChoice {
   readonly total?: boolean;
   /** Kinds of exits are told apart by machine, where there is room. */
   readonly severalMachines?: boolean;
+  /** The same exit may be seen by two sources: rows say by which, where there is room. */
+  readonly severalSources?: boolean;
   /** On a screen without room for all: the extremes and bars, in place of means and devices. */
   readonly times?: boolean;
 }
 
 /** The columns of a table on a screen of this width. */
 export function columnsFor(level: Level, screenWidth: number, choice: ColumnChoice = {}): readonly ExitColumn[] {
-  const { total = false, severalMachines = false, times = false } = choice;
+  const { total = false, severalMachines = false, severalSources = false, times = false } = choice;
   const names = level === "rip" && times && screenWidth < widthOf(ALL_OF_RIP) ? [RIP] : NAMES[level];
   const build = (shown: ReadonlySet<ExitColumn>): ExitColumn[] => [
     ...(shown.has(MACHINE) && !names.includes(MACHINE) ? [MACHINE] : []),
     ...names,
+    ...(shown.has(SOURCE) && !names.includes(SOURCE) ? [SOURCE] : []),
     total ? COUNT : RATE,
     TIME,
     ...ORDER.filter((column) => shown.has(column)),
   ];
   const [first, others] = times ? [OTHER_TIMES, TIMES[level]] : [TIMES[level], [HISTOGRAM, MAX, P50, MIN]];
   const shown = new Set<ExitColumn>(first);
-  for (const column of [...(severalMachines ? [MACHINE] : []), ...others]) {
+  const more = [...(severalMachines ? [MACHINE] : []), ...(severalSources && level === "detail" ? [SOURCE] : [])];
+  for (const column of [...more, ...others]) {
     if (widthOf(build(new Set([...shown, column]))) <= screenWidth) shown.add(column);
   }
   return build(shown);
@@ -148,10 +152,10 @@ export function sortRows(rows: readonly ExitRow[], column: number | ExitColumn):
   });
 }
 
-/** True when a row has `text` in its reason, detail, device or machine, in either case. */
+/** True when a row has `text` in its reason, detail, device, machine, guest function or source, in either case. */
 export function matches(row: ExitRow, text: string): boolean {
-  const { reason, detail, device, machine, rip, symbol } = row;
-  const words = `${reason} ${detail} ${device ?? ""} ${machine} ${rip ?? ""} ${symbol ?? ""}`.toLowerCase();
+  const { reason, detail, device, machine, rip, symbol, source } = row;
+  const words = `${reason} ${detail} ${device ?? ""} ${machine} ${rip ?? ""} ${symbol ?? ""} ${source}`.toLowerCase();
   return words.includes(text.toLowerCase());
 }
 

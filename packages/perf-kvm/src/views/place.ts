@@ -79,7 +79,7 @@ export function whyEmpty({ level }: Place, { machines }: Report): string | undef
   const seenBy = (source: string): boolean => machines.some(({ sources }) => sources.includes(source));
   if (level === "device" && !seenBy("ledger"))
     return "devices are known by the exit ledger, and none of these VMs keeps one";
-  if (level === "rip" && !seenBy("kvm_exit") && !seenBy("userspace"))
-    return "the guest's instruction is told by tracepoints, and none of these VMs is looked at by them: `--source tracepoints` does";
+  if (level === "rip" && !seenBy("instructions"))
+    return "the guest's instruction is told by tracepoints, and none of these VMs is looked at by them: `--source instructions` does";
   return undefined;
 }

@@ -17,9 +17,15 @@ export function plainReport(report: Report): string {
   return `${lines.map((line) => line.trimEnd()).join("\n")}\n`;
 }
 
-/** One line: which machines, over how long, and whether anything was lost. */
-export function summaryLine({ machines, seconds, lost }: Report): string {
-  const names = machines.map(({ name, pid, vcpus }) => `${name} (pid ${pid}, ${vcpus} vCPU)`).join(", ");
+/**
+ * One line: which machines, over how long, and whether anything was lost.
+ * @param mostNames of more machines it says how many there are
+ */
+export function summaryLine({ machines, seconds, lost }: Report, mostNames = Number.POSITIVE_INFINITY): string {
+  const names =
+    machines.length > mostNames
+      ? `${machines.length} VMs, ${machines.reduce((sum, { vcpus }) => sum + vcpus, 0)} vCPUs`
+      : machines.map(({ name, pid, vcpus }) => `${name} (pid ${pid}, ${vcpus} vCPU)`).join(", ");
   const missing = lost > 0 ? `; ${formatCount(lost)} records LOST, the counts are too low` : "";
   return `${machines.length === 0 ? "no VM is running" : names}; ${seconds.toFixed(1)} s${missing}`;
 }

@@ -175,7 +175,7 @@ describe("the live table", () => {
     expect(shown("5")[0]).toMatch(/^testdev-latch m2/);
     expect(shown("5", "\r")).toEqual(["IO 0xe4 out"]);
     expect(shown("5", "\r", "\r")).toEqual(["0xffffffff81000000 IO"]);
-    const traced = { ...many, machines: machines.map((each) => ({ ...each, sources: ["kvm_exit"] })) };
+    const traced = { ...many, machines: machines.map((each) => ({ ...each, sources: ["kvm_exit", "instructions"] })) };
     expect(frame(traced, afterOn(traced, "6")!, ROWS)).toContainEqual(
       expect.stringMatching(/^pio_loop\+0x10 +IO +0xe0 out/),
     );
@@ -195,7 +195,8 @@ describe("the live table", () => {
     expect(frame(foreign, after("5")!, ROWS).join(" ")).toContain("none of these VMs keeps one");
     expect(frame(report, after("5")!, ROWS)).toContain("no exits in this period");
     expect(frame(report, after("6")!, ROWS).join(" ")).toContain("told by tracepoints");
-    expect(frame(foreign, after("6")!, ROWS)).toContain("no exits in this period");
+    const traced = { ...report, machines: [{ ...report.machines[0]!, sources: ["kvm_exit", "instructions"] }] };
+    expect(frame(traced, after("6")!, ROWS)).toContain("no exits in this period");
   });
 
   it("explains itself by h, and says what to do when no machine runs", () => {
@@ -214,8 +215,20 @@ describe("the live table", () => {
       const lines = frame(wide, state, ROWS);
       expect(lines.filter((line) => line.length > 80)).toEqual([]);
       expect(lines.join(" ").replaceAll(/\s+/g, " ")).toContain(notes[0]!);
-      expect(lines.join(" ")).toContain("irq_exits");
+      // Help has the room for itself.
+      if (!state.help) expect(lines.join(" ")).toContain("irq_exits");
+      else expect(lines.join(" ")).toContain("a bar for each factor of four");
     }
+  });
+
+  it("has room for its table on 80x24 with 200 machines", () => {
+    const each = Array.from({ length: 200 }, (_, n) => ({ name: `machine-${n}`, pid: n + 1, vcpus: 2, sources: [] }));
+    const stats = each.map(({ name, pid }) => ({ machine: name, pid, counters: { exits: 10, halt_exits: 1 } }));
+    const many = { ...report, machines: each, stats };
+    const lines = frame(many, INITIAL_STATE, ROWS);
+    expect(lines[0]).toBe("perf-kvm top: 200 VMs, 400 vCPUs; 1.0 s");
+    expect(lines[1]).toBe("all: exits 2000/s, halt_exits 200/s");
+    expect(reasons(lines)).toHaveLength(3);
   });
 
   it("takes what a terminal sends apart into keys", () => {

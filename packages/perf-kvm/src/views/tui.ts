@@ -153,7 +153,8 @@ function drilledDown(state: TuiState, report: Report, width: number): TuiState {
 
 function visibleColumns({ place, total, times }: TuiState, report: Report, width: number): readonly ExitColumn[] {
   const severalMachines = report.machines.length > 1 && place.pid === undefined;
-  return columnsFor(place.level, width, { total, times, severalMachines });
+  const severalSources = new Set(report.rows.map(({ source }) => source)).size > 1;
+  return columnsFor(place.level, width, { total, times, severalMachines, severalSources });
 }
 
 /** The chosen column, or the one with the rate or count when this table does not have it. */
@@ -182,19 +183,18 @@ export interface Picture {
   readonly marked: number;
 }
 
+/** Of more machines the first line tells how many there are. */
+const MOST_NAMES = 3;
+
 /** A frame: exactly `rows` lines, notes and counters cut to `columns` at their words. */
 export function picture(report: Report, state: TuiState, rows: number, columns = 80): Picture {
-  const time = timeText(report, state);
   const head = [
-    ...wrapped(`perf-kvm top: ${summaryLine(report)}${placeText(state)}`, columns),
-    ...report.notes.flatMap((note) => wrapped(`! ${note}`, columns)),
-    ...(time === "" ? [] : wrapped(time, columns)),
-    ...report.stats.flatMap(({ machine, counters }) => {
-      const text = statsText(counters, report.seconds);
-      return text === "" ? [] : wrapped(`${machine}: ${text}`, columns);
-    }),
-    "",
+    `perf-kvm top: ${summaryLine(report, MOST_NAMES)}${placeText(state)}`,
+    ...report.notes.map((note) => `! ${note}`),
+    // Help needs the room.
+    ...(state.help ? [] : [timeText(report, state), countersText(report, state)]),
   ];
+  const headLines = [...head.filter((line) => line !== "").flatMap((line) => wrapped(line, columns)), ""];
   const sort = sortColumn(state, visibleColumns(state, report, columns)).title;
   const foot =
     state.typing === undefined
@@ -202,15 +202,25 @@ export function picture(report: Report, state: TuiState, rows: number, columns =
       : `filter: ${state.typing}_`;
   const { lines: body, marked } = state.help
     ? { lines: HELP, marked: -1 }
-    : table(report, state, rows - head.length - 1, columns);
-  const lines = [...head, ...body].slice(0, rows - 1);
+    : table(report, state, rows - headLines.length - 1, columns);
+  const lines = [...headLines, ...body].slice(0, rows - 1);
   const padding = Array.from({ length: rows - 1 - lines.length }, () => "");
-  const line = marked === -1 ? -1 : head.length + marked;
+  const line = marked === -1 ? -1 : headLines.length + marked;
   return { lines: [...lines, ...padding, foot], marked: line < rows - 1 ? line : -1 };
 }
 
 export function frame(report: Report, state: TuiState, rows: number, columns = 80): readonly string[] {
   return picture(report, state, rows, columns).lines;
+}
+
+/** KVM's own counters of the machines in view, together. */
+function countersText({ stats, seconds }: Report, { place }: TuiState): string {
+  const inView = stats.filter(({ pid }) => place.pid === undefined || place.pid === pid);
+  const sums: Record<string, number> = {};
+  for (const { counters } of inView)
+    for (const [name, count] of Object.entries(counters)) sums[name] = (sums[name] ?? 0) + count;
+  const text = statsText(sums, seconds);
+  return text === "" ? "" : `${inView.length === 1 ? inView[0]!.machine : "all"}: ${text}`;
 }
 
 function timeText({ times = [] }: Report, { place }: TuiState): string {
@@ -256,6 +266,13 @@ function table(report: Report, state: TuiState, room: number, width: number): Pi
   // The chosen row is always to be seen: as far down as it must be.
   const first = Math.max(0, cursor - Math.max(0, room - 2));
   const lines = rows.slice(first, first + Math.max(0, room - 1)).map((row) => rowLine(row, columns));
+  const { rip, why } = rows[cursor]!;
+  // The last line of the table's room says what an address lacks.
+  if (why !== undefined && room > 3)
+    return {
+      lines: [header, ...lines.slice(0, room - 2), `no name for ${rip}: ${why}`.slice(0, width)],
+      marked: 1 + cursor - first,
+    };
   return { lines: [header, ...lines], marked: 1 + cursor - first };
 }
 
@@ -289,6 +306,11 @@ export function openTui() {
         return;
       }
       state = next;
+      if (state.frozen && !before.frozen) {
+        // The total stands still as well.
+        const frozen = total();
+        total = () => frozen;
+      }
       if (state.total !== before.total) choose();
     }
     redraw();
