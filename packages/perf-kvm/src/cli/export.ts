@@ -4,26 +4,31 @@ import { ExportError, VALUES } from "../export/format.js";
 import { EXPORT_FORMATS } from "../export/formats.js";
 import type { Write } from "../export/output.js";
 import { CliError, EXIT } from "./errors.js";
+import { type GuestSymbolOptions, guestSymbolsOf } from "./guest-symbol-options.js";
 import { withRecording } from "./recording.js";
 import { NoReader, writeOut } from "./write-out.js";
 
-export interface ExportOptions {
+export interface ExportOptions extends GuestSymbolOptions {
   readonly to: string;
   readonly output?: string;
   readonly value: string;
 }
 
-export async function exportRecording(path: string, { to, output, value: asked }: ExportOptions): Promise<number> {
+export async function exportRecording(
+  path: string,
+  { to, output, value: asked, ...guest }: ExportOptions,
+): Promise<number> {
   const format = Object.hasOwn(EXPORT_FORMATS, to) ? EXPORT_FORMATS[to]! : undefined;
   if (format === undefined) throw new CliError(`--to ${to}: one of ${Object.keys(EXPORT_FORMATS).join(", ")}`);
   const value = VALUES.find((name) => name === asked);
   if (value === undefined) throw new CliError(`--value ${asked}: one of ${VALUES.join(", ")}`);
+  const symbolsOf = guestSymbolsOf(guest);
   const toStdout = output === undefined || output === "-";
   if (toStdout && format.isBinary && process.stdout.isTTY)
     throw new CliError(`--to ${to}: not for a terminal; name a file with -o, or use a pipe`);
   return withRecording(path, (recording) => {
     try {
-      const convert = (write: Write): readonly string[] => format.write(recording, write, { value });
+      const convert = (write: Write): readonly string[] => format.write(recording, write, { value, symbolsOf });
       const notes = toStdout ? convert(writeOut) : intoFile(output, convert);
       for (const note of notes) process.stderr.write(`perf-kvm: note: ${note}\n`);
     } catch (error) {

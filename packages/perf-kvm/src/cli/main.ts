@@ -124,10 +124,13 @@ Examples:
     .requiredOption("--to <format>", "firefox, speedscope, folded, pprof, csv, openmetrics or json")
     .option("-o, --output <file>", "write to this file; else to stdout")
     .option("--value <what>", "what folded and pprof show first: time (away from the guest) or count", "time")
+    .option("--guest-kallsyms <file>", "names for the guest's samples, in firefox: a copy of its /proc/kallsyms")
+    .option("--guest-vmlinux <file>", "or its kernel with symbols; both, where the kernel chose its address (KASLR)")
+    .option("--guest-modules <file>", "a copy of its /proc/modules, which tells in which module an address is")
     .addHelpText(
       "after",
       `
-firefox     exits as markers on a track a vCPU, for profiler.firefox.com
+firefox     exits as markers on a track a vCPU, samples of the guest beside them, for profiler.firefox.com
 speedscope  each vCPU's exits in time, for speedscope.app
 folded      stacks of machine, vCPU, reason and detail, for flamegraph.pl and its like
 pprof       the same, for go tool pprof

@@ -1,6 +1,7 @@
 /** What every format of `perf-kvm export` is. */
 import type { PerfDataReader } from "../sources/perf-data/reader.js";
 import type { Write } from "./output.js";
+import type { SymbolsOf } from "./sample-tracks.js";
 
 /** What a stack or a total is worth: nanoseconds away from the guest, or one an exit. */
 export const VALUES = ["time", "count"] as const;
@@ -8,6 +9,8 @@ export type Value = (typeof VALUES)[number];
 
 export interface ExportOptions {
   readonly value: Value;
+  /** What names a guest's instructions. */
+  readonly symbolsOf: SymbolsOf;
 }
 
 export interface ExportFormat {

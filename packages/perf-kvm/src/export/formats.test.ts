@@ -14,7 +14,7 @@ import { RecordingTally } from "../model/recording.js";
 import type { ExitRow, Report } from "../model/report.js";
 import { timeSplit } from "../model/time-split.js";
 import { PerfDataReader } from "../sources/perf-data/reader.js";
-import { type Happening, write } from "../sources/perf-data/testing.js";
+import { type Happening, MISC, write, writeSamples } from "../sources/perf-data/testing.js";
 import type { Value } from "./format.js";
 import { EXPORT_FORMATS } from "./formats.js";
 import { METRICS_FORMATS, metrics } from "./metrics.js";
@@ -49,7 +49,10 @@ function exported(path: string, name: string, value: Value = "time"): Buffer {
   const parts: Uint8Array[] = [];
   const reader = PerfDataReader.open(path);
   try {
-    EXPORT_FORMATS[name]!.write(reader, (bytes) => parts.push(bytes), { value });
+    EXPORT_FORMATS[name]!.write(reader, (bytes) => parts.push(bytes), {
+      value,
+      symbolsOf: () => ({ resolve: () => ({ name: "do_idle", offset: 4 }) }),
+    });
   } finally {
     reader.close();
   }
@@ -299,6 +302,31 @@ describe("firefox", () => {
     expect([markers.startTime[0], markers.endTime[0], markers.phase[0]]).toEqual([0.0005, 0.02, 1]);
     expect(markers.data.map(({ type }: { type: string }) => type)).toContain(meta.markerSchema[0].name);
     expect(JSON.parse(exported(userspace, "firefox").toString()).threads[0].markers.phase).toEqual([0, 0, 0]);
+  });
+
+  it("has the samples of a guest by function, in the guest's kernel, its user space or the host", () => {
+    const path = join(folder, "samples.data");
+    const misc = [MISC.guestKernel, MISC.guestUser, MISC.hostKernel, MISC.guestKernel];
+    writeSamples(
+      path,
+      misc.map((misc) => ({ misc, ip: 0xffff_ffff_8100_0000n })),
+    );
+    const profile = JSON.parse(exported(path, "firefox").toString());
+    validate(profile);
+    expect(validate.errors).toBeNull();
+    const [{ samples, stackTable, frameTable, funcTable, stringArray }] = profile.threads;
+    const names = (stack: number | null): string[] =>
+      stack === null
+        ? []
+        : [...names(stackTable.prefix[stack]), stringArray[funcTable.name[frameTable.func[stackTable.frame[stack]]]]];
+    expect(samples.stack.map(names)).toEqual([
+      ["guest kernel", "do_idle"],
+      ["guest user"],
+      ["host"],
+      ["guest kernel", "do_idle"],
+    ]);
+    expect(samples.time).toEqual([0, 1e-6, 2e-6, 3e-6]);
+    expect(profile.meta.categories[stackTable.category[samples.stack[0]]].name).toBe("Guest kernel");
   });
 });
 

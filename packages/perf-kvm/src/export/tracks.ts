@@ -2,6 +2,7 @@
 import { ExitIntervals, type ExitKind, type RecordedThread } from "../model/exit-intervals.js";
 import type { PerfDataReader } from "../sources/perf-data/reader.js";
 import { ExportError } from "./format.js";
+import type { SampleTracks } from "./sample-tracks.js";
 
 /** 20 bytes each: 320 MiB. */
 const MOST_EXITS = 2 ** 24;
@@ -49,9 +50,9 @@ export interface Tracks {
   readonly notes: readonly string[];
 }
 
-/** Reads the recording. Throws PerfDataError, ExportError. */
-export function readTracks(recording: PerfDataReader): Tracks {
-  const intervals = new ExitIntervals(recording);
+/** Reads the recording, and its samples where they are asked for. Throws PerfDataError, ExportError. */
+export function readTracks(recording: PerfDataReader, samples?: SampleTracks): Tracks {
+  const intervals = new ExitIntervals(recording, samples?.add);
   const tracks: Track[] = [];
   let count = 0;
   let lastNs = 0;
@@ -63,8 +64,10 @@ export function readTracks(recording: PerfDataReader): Tracks {
     lastNs = Math.max(lastNs, startNs, Number.isNaN(endNs) ? 0 : endNs);
   }
   const machineOf = (thread: RecordedThread): string => intervals.machineOf(thread);
+  for (const thread of intervals.threads)
+    if (samples?.of(thread) !== undefined) tracks[thread.index] ??= new Track(thread);
   return {
-    // Threads without an exit leave gaps.
+    // Threads of which nothing is shown leave gaps.
     tracks: tracks.filter((track) => track !== undefined),
     kinds: intervals.kinds,
     nameOf: (thread) => `${machineOf(thread)} ${thread.vcpu < 0 ? `thread ${thread.tid}` : `vCPU ${thread.vcpu}`}`,

@@ -3,9 +3,10 @@
  * those of RecordingTally: an exit lasts until its thread's next entry, and none counts before the first entry. Where
  * kvm_exit never fires, exits to user space are moments without an end.
  */
-import { PERF_RECORD_SAMPLE } from "@tools-kvm/kvm-binding/uapi";
+import { PERF_RECORD_SAMPLE, PERF_TYPE_TRACEPOINT } from "@tools-kvm/kvm-binding/uapi";
 import { EVENT, EventColumns, EventDecoder } from "../columns/events.js";
 import { hardwareExitDetail, hardwareExitName, hasDetail, userspaceExitName } from "../exits/names.js";
+import type { SampleLayout } from "../sources/perf-data/attr.js";
 import type { PerfDataReader } from "../sources/perf-data/reader.js";
 import { parseTraceFormat, type TraceFormat } from "../sources/trace-format.js";
 import { ThreadNames } from "./threads.js";
@@ -28,6 +29,15 @@ export interface RecordedThread {
   /** By its first entry; -1 when the recording does not say. */
   vcpu: number;
 }
+
+/** A sample of a thread that lies at `at` of `view`. */
+export type OnSample = (
+  thread: RecordedThread,
+  view: DataView,
+  at: number,
+  layout: SampleLayout,
+  timeNs: number,
+) => void;
 
 /** One exit. The same object is used for the next: keep nothing of it. */
 export interface ExitInterval {
@@ -67,9 +77,12 @@ export class ExitIntervals {
   readonly #byHardware = new Map<string, ExitKind>();
   readonly #byName = new Map<string, ExitKind>();
   readonly #event = new EventColumns(1);
+  readonly #onSample: OnSample | undefined;
 
-  constructor(reader: PerfDataReader) {
+  /** @param onSample gets every sample of an event that is no tracepoint, in its turn */
+  constructor(reader: PerfDataReader, onSample?: OnSample) {
     this.#reader = reader;
+    this.#onSample = onSample;
   }
 
   /** What times count from, by the kernel's clock; known once there has been an exit. */
@@ -109,6 +122,7 @@ export class ExitIntervals {
         vcpuOffset = formats.find(({ name }) => name === "kvm_entry")?.fields.get("vcpu_id")?.offset ?? -1;
       }
       const { uniform, list } = reader.events;
+      const hasSamples = list.some(({ attr }) => attr.type !== PERF_TYPE_TRACEPOINT);
       for (let i = 0; i < length; i++) {
         const at = offsets[i]!;
         if (view.getUint32(at, true) !== PERF_RECORD_SAMPLE) {
@@ -116,6 +130,11 @@ export class ExitIntervals {
           continue;
         }
         const layout = uniform ?? list[reader.eventIndexAt(view, at)]!.layout;
+        if (hasSamples && list[reader.eventIndexAt(view, at)]!.attr.type !== PERF_TYPE_TRACEPOINT) {
+          const sampled = layout.tid < 0 ? undefined : this.#threadAt(view, at + layout.tid);
+          if (sampled !== undefined) this.#onSample?.(sampled, view, at, layout, timesNs[i]!);
+          continue;
+        }
         const raw = layout.rawAt(view, at, at + view.getUint16(at + 6, true));
         const timeNs = timesNs[i]!;
         if (raw < 0 || layout.tid < 0 || layout.time < 0 || timeNs === Number.NEGATIVE_INFINITY) continue;
@@ -124,7 +143,7 @@ export class ExitIntervals {
         event.length = 0;
         decoder.append(view, raw + 4, rawBytes, timeNs, event);
         if (event.length === 0) continue;
-        const thread = this.#threadOf(view.getUint32(at + layout.tid, true), view.getUint32(at + layout.tid + 4, true));
+        const thread = this.#threadAt(view, at + layout.tid);
         if (thread === undefined) continue;
         if (event.kind[0] === EVENT.ENTRY && !thread.hasEntered) {
           thread.hasEntered = true;
@@ -184,7 +203,9 @@ export class ExitIntervals {
     return true;
   }
 
-  #threadOf(pid: number, tid: number): Thread | undefined {
+  /** Of the process and thread that stand there. */
+  #threadAt(view: DataView, at: number): Thread | undefined {
+    const [pid, tid] = [view.getUint32(at, true), view.getUint32(at + 4, true)];
     let thread = this.#byTid.get(tid);
     if (thread !== undefined) return thread;
     const index = this.threads.length;

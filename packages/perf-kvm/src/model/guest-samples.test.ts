@@ -2,51 +2,18 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import {
-  PERF_COUNT_SW_CPU_CLOCK,
-  PERF_RECORD_SAMPLE,
-  PERF_SAMPLE_IP,
-  PERF_SAMPLE_TID,
-  PERF_SAMPLE_TIME,
-  PERF_TYPE_SOFTWARE,
-} from "@tools-kvm/kvm-binding";
 import { afterAll, expect, it } from "vitest";
 import { PerfDataReader } from "../sources/perf-data/reader.js";
-import { info } from "../sources/perf-data/testing.js";
-import { PerfDataWriter } from "../sources/perf-data/writer.js";
+import { MISC, type WrittenSample, writeSamples } from "../sources/perf-data/testing.js";
 import type { AddressResolver } from "../symbols/resolver.js";
 import { type GuestSamples, GuestSampleTally } from "./guest-samples.js";
 
 const folder = mkdtempSync(join(tmpdir(), "perf-kvm-samples-"));
 afterAll(() => rmSync(folder, { recursive: true }));
 
-const MISC = { hostKernel: 1, hostUser: 2, guestKernel: 4, guestUser: 5 } as const;
-
-interface Sample {
-  readonly misc: number;
-  readonly ip: bigint;
-  readonly pid?: number;
-}
-
-function tallied(samples: readonly Sample[], resolver: AddressResolver): GuestSamples | undefined {
+function tallied(samples: readonly WrittenSample[], resolver: AddressResolver): GuestSamples | undefined {
   const path = join(folder, "samples.data");
-  const attr = {
-    ...{ type: PERF_TYPE_SOFTWARE, config: PERF_COUNT_SW_CPU_CLOCK, samplePeriod: 999, freq: true, sampleIdAll: true },
-    sampleType: PERF_SAMPLE_IP | PERF_SAMPLE_TID | PERF_SAMPLE_TIME,
-  };
-  const writer = new PerfDataWriter(path, [{ name: "cpu-clock", attr, ids: [1] }]);
-  samples.forEach(({ misc, ip, pid = 7 }, index) => {
-    const record = new DataView(new ArrayBuffer(32));
-    record.setUint32(0, PERF_RECORD_SAMPLE, true);
-    record.setUint16(4, misc, true);
-    record.setUint16(6, 32, true);
-    record.setBigUint64(8, ip, true);
-    record.setUint32(16, pid, true);
-    record.setUint32(20, pid, true);
-    record.setBigUint64(24, BigInt(1000 + index), true);
-    writer.records(new Uint8Array(record.buffer));
-  });
-  writer.close(info());
+  writeSamples(path, samples);
   const reader = PerfDataReader.open(path);
   try {
     const tally = new GuestSampleTally(reader);

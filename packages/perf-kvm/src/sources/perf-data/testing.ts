@@ -1,6 +1,7 @@
 /** What the tests of recordings share: small recordings made with the writer, and perf itself where it can run. */
 import { spawnSync } from "node:child_process";
 import {
+  PERF_COUNT_SW_CPU_CLOCK,
   PERF_RECORD_SAMPLE,
   PERF_SAMPLE_CPU,
   PERF_SAMPLE_IDENTIFIER,
@@ -9,6 +10,7 @@ import {
   PERF_SAMPLE_RAW,
   PERF_SAMPLE_TID,
   PERF_SAMPLE_TIME,
+  PERF_TYPE_SOFTWARE,
   PERF_TYPE_TRACEPOINT,
 } from "@tools-kvm/kvm-binding";
 import type { EVENT_NAMES } from "../../columns/events.js";
@@ -102,6 +104,36 @@ function sample({ event, ns, pid = 1000, tid, cpu = 0, values = {} }: Happening)
   const bytes = new Uint8Array(record.buffer);
   bytes.set(raw, 60);
   return bytes;
+}
+
+/** PERF_RECORD_MISC_*: where a sample was taken. */
+export const MISC = { hostKernel: 1, hostUser: 2, guestKernel: 4, guestUser: 5 } as const;
+
+export interface WrittenSample {
+  readonly misc: number;
+  readonly ip: bigint;
+  readonly pid?: number;
+}
+
+/** Writes a recording of cpu-clock alone, a sample a nanosecond. Each process has one thread. */
+export function writeSamples(path: string, samples: readonly WrittenSample[]): void {
+  const attr = {
+    ...{ type: PERF_TYPE_SOFTWARE, config: PERF_COUNT_SW_CPU_CLOCK, samplePeriod: 999, freq: true, sampleIdAll: true },
+    sampleType: PERF_SAMPLE_IP | PERF_SAMPLE_TID | PERF_SAMPLE_TIME,
+  };
+  const writer = new PerfDataWriter(path, [{ name: "cpu-clock", attr, ids: [1] }]);
+  samples.forEach(({ misc, ip, pid = 7 }, index) => {
+    const record = new DataView(new ArrayBuffer(32));
+    record.setUint32(0, PERF_RECORD_SAMPLE, true);
+    record.setUint16(4, misc, true);
+    record.setUint16(6, 32, true);
+    record.setBigUint64(8, ip, true);
+    record.setUint32(16, pid, true);
+    record.setUint32(20, pid, true);
+    record.setBigUint64(24, BigInt(1000 + index), true);
+    writer.records(new Uint8Array(record.buffer));
+  });
+  writer.close(info());
 }
 
 /** A recording as `perf-kvm script` prints it. */
