@@ -14,6 +14,7 @@ export const UNITS = {
   ms: "less",
   MB: "less",
   ns: "less",
+  "%": "less",
 } as const satisfies Record<string, "more" | "less">;
 export type Unit = keyof typeof UNITS;
 

@@ -9,9 +9,6 @@ import { type Piece, piece, TextBuffer } from "./text-buffer.js";
 import { TraceFields } from "./trace-fields.js";
 
 const NEWLINE = 10;
-const OPEN = piece("[");
-const CLOSE = piece("] ");
-const DOT = piece(".");
 const PERIOD = piece(" period=");
 const IP = piece(" ip=0x");
 const SECOND_NS = 1e9;
@@ -21,6 +18,9 @@ const TID_WIDTH = 5;
 const SECONDS_WIDTH = 5;
 /** Threads whose beginnings of lines are kept; a file may claim any number. */
 const MOST_HEADS = 65_536;
+const MOST_CPUS = 4096;
+/** Threads that are looked at before the map: those that run at the same time. A power of two. */
+const RECENT = 64;
 
 interface EventText {
   /** `: EVENT:`, the event right-aligned. */
@@ -35,8 +35,10 @@ export class ScriptPrinter {
   readonly #names = new ThreadNames();
   readonly #heads = new Map<number, Piece>();
   #events: EventText[] = [];
-  #lastTid = -1;
-  #lastHead: Piece = piece("");
+  readonly #recentTids = new Float64Array(RECENT).fill(-1);
+  readonly #recentHeads = new Array<Piece>(RECENT).fill(piece(""));
+  /** `[CPU] `, by CPU. */
+  readonly #cpus: Piece[] = [];
   #baseSeconds = 0;
   #baseNs = 0;
   #seconds = Number.NaN;
@@ -70,7 +72,7 @@ export class ScriptPrinter {
       } else {
         this.#names.note(view, at);
         this.#heads.clear();
-        this.#lastTid = -1;
+        this.#recentTids.fill(-1);
       }
     }
   }
@@ -85,11 +87,8 @@ export class ScriptPrinter {
     const { layout } = list[index]!;
     if (layout.tid >= 0) out.piece(this.#headOf(view.getUint32(at + layout.tid + 4, true)));
     if (layout.cpu >= 0) {
-      out.piece(OPEN);
       const cpu = view.getUint32(at + layout.cpu, true);
-      if (cpu < 1000) out.padded(cpu, 3);
-      else out.decimal(cpu);
-      out.piece(CLOSE);
+      out.piece(cpu < MOST_CPUS ? (this.#cpus[cpu] ??= cpuPiece(cpu)) : cpuPiece(cpu));
     }
     if (layout.time >= 0 && timeNs >= -Number.MAX_VALUE) this.#time(timeNs);
     out.piece(event.title);
@@ -110,15 +109,16 @@ export class ScriptPrinter {
   }
 
   #headOf(tid: number): Piece {
-    if (tid === this.#lastTid) return this.#lastHead;
+    const recent = tid & (RECENT - 1);
+    if (tid === this.#recentTids[recent]) return this.#recentHeads[recent]!;
     let head = this.#heads.get(tid);
     if (head === undefined) {
       if (this.#heads.size >= MOST_HEADS) this.#heads.clear();
       head = piece(`${this.#names.of(tid).padStart(NAME_WIDTH)} ${String(tid | 0).padStart(TID_WIDTH)} `);
       this.#heads.set(tid, head);
     }
-    this.#lastTid = tid;
-    this.#lastHead = head;
+    this.#recentTids[recent] = tid;
+    this.#recentHeads[recent] = head;
     return head;
   }
 
@@ -127,10 +127,9 @@ export class ScriptPrinter {
     const seconds = Math.floor(ns / SECOND_NS);
     if (seconds !== this.#seconds) {
       this.#seconds = seconds;
-      this.#secondsText = piece(String(this.#baseSeconds + seconds).padStart(SECONDS_WIDTH));
+      this.#secondsText = piece(`${String(this.#baseSeconds + seconds).padStart(SECONDS_WIDTH)}.`);
     }
     this.#out.piece(this.#secondsText);
-    this.#out.piece(DOT);
     this.#out.padded(ns - seconds * SECOND_NS, 9);
   }
 
@@ -143,4 +142,8 @@ export class ScriptPrinter {
       return { title: piece(`: ${name.padStart(width)}:`), fields };
     });
   }
+}
+
+function cpuPiece(cpu: number): Piece {
+  return piece(`[${String(cpu).padStart(3, "0")}] `);
 }

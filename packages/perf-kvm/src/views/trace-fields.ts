@@ -4,12 +4,11 @@ import { type Piece, piece, type TextBuffer } from "./text-buffer.js";
 
 const SPACE = 32;
 const MINUS = 45;
-const HEX_PREFIX = piece("0x");
 
 type Kind = "unsigned" | "signed" | "hex" | "chars" | "text" | "bytes" | "exit reason" | "userspace reason";
 
 interface Field {
-  /** ` name=`. */
+  /** ` name=`, of a number in hexadecimal ` name=0x`. */
   readonly label: Piece;
   readonly kind: Kind;
   readonly offset: number;
@@ -22,6 +21,7 @@ const LONGEST_LINE = 512;
 const HEXADECIMAL = /^(?:port|val|ecx|gpa|gva|cr|.*addr.*|.*rip|error_code|intr_info|event_inj|exit_int_info\w*)$/;
 const LONGEST_TEXT = 4096;
 const LONGEST_BYTES = 64;
+const MOST_REASONS = 4096;
 
 export class TraceFields {
   readonly #fields: readonly Field[];
@@ -52,7 +52,6 @@ export class TraceFields {
           signed(out, view, at, sizeBytes);
           break;
         case "hex":
-          out.piece(HEX_PREFIX);
           if (sizeBytes === 8) out.hex(view.getUint32(at, true), view.getUint32(at + 4, true));
           else out.hex(unsigned(view, at, sizeBytes), 0);
           break;
@@ -74,20 +73,18 @@ export class TraceFields {
   #exitReason(view: DataView, raw: number, end: number, reason: number): Piece {
     const hasIsa = this.#isaOffset >= 0 && raw + this.#isaOffset + 4 <= end;
     const isa = hasIsa ? view.getUint32(raw + this.#isaOffset, true) : ISA.VMX;
-    return this.#named(reason * 4 + (isa & 3), () => hardwareExitName(isa, reason));
+    const key = reason * 4 + (isa & 3);
+    return this.#reasons.get(key) ?? this.#name(key, hardwareExitName(isa, reason));
   }
 
   #userspaceReason(reason: number): Piece {
-    return this.#named(reason, () => userspaceExitName(reason));
+    return this.#reasons.get(reason) ?? this.#name(reason, userspaceExitName(reason));
   }
 
-  #named(key: number, name: () => string): Piece {
-    let bytes = this.#reasons.get(key);
-    if (bytes === undefined) {
-      bytes = piece(name());
-      // A file may claim any reason.
-      if (this.#reasons.size < 4096) this.#reasons.set(key, bytes);
-    }
+  #name(key: number, name: string): Piece {
+    const bytes = piece(name);
+    // A file may claim any reason.
+    if (this.#reasons.size < MOST_REASONS) this.#reasons.set(key, bytes);
     return bytes;
   }
 }
@@ -107,7 +104,7 @@ function fieldOf(event: string, line: string): Field | undefined {
   const sizeBytes = Number(size);
   if (name.startsWith("common_") || sizeBytes === 0) return undefined;
   const kind = kindOf(event, type, name, array !== undefined, sizeBytes, sign === "1");
-  return { label: piece(` ${name}=`), kind, offset: Number(offset), sizeBytes };
+  return { label: piece(` ${name}=${kind === "hex" ? "0x" : ""}`), kind, offset: Number(offset), sizeBytes };
 }
 
 function kindOf(

@@ -8,6 +8,7 @@ import { fileURLToPath } from "node:url";
 import type { Bench, BenchContext, Case } from "../bench.js";
 import { exitRecording } from "../exit-recording.js";
 import { which } from "../find-program.js";
+import { watchingCosts } from "./perf-kvm-cost.js";
 import { firstFrame } from "./perf-kvm-start.js";
 
 const PERF_KVM = fileURLToPath(new URL("../../../packages/perf-kvm/bin/perf-kvm.js", import.meta.url));
@@ -27,6 +28,7 @@ export const perfKvm: Bench = {
     ];
     return [
       firstFrame(context),
+      ...watchingCosts(context),
       ...readers.map(([name, peer]) => {
         const made = (): void => void (existsSync(file) || exitRecording(file, pairs));
         return against(name, { events: 2 * pairs, made }, ours(name), peer, context);
