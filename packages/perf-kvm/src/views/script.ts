@@ -88,7 +88,7 @@ export class ScriptPrinter {
     if (layout.tid >= 0) out.piece(this.#headOf(view.getUint32(at + layout.tid + 4, true)));
     if (layout.cpu >= 0) {
       const cpu = view.getUint32(at + layout.cpu, true);
-      out.piece(cpu < MOST_CPUS ? (this.#cpus[cpu] ??= cpuPiece(cpu)) : cpuPiece(cpu));
+      out.piece(this.#cpuPiece(cpu));
     }
     if (layout.time >= 0 && timeNs >= -Number.MAX_VALUE) this.#time(timeNs);
     out.piece(event.title);
@@ -120,6 +120,12 @@ export class ScriptPrinter {
     this.#recentTids[recent] = tid;
     this.#recentHeads[recent] = head;
     return head;
+  }
+
+  #cpuPiece(cpu: number): Piece {
+    if (cpu >= MOST_CPUS) return cpuPiece(cpu);
+    this.#cpus[cpu] ??= cpuPiece(cpu);
+    return this.#cpus[cpu];
   }
 
   #time(timeNs: number): void {
