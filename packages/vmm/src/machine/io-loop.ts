@@ -25,6 +25,7 @@ export interface IoLoopOptions {
 const STOP = -1;
 const INPUT = -2;
 const LINE = -3;
+const HOST = -4;
 /**
  * Errors and hang-ups only: no tap or stream socket has urgent data. Not 0: a tap that is deleted says so to those alone
  * who wait for something to read.
@@ -65,7 +66,10 @@ export class IoLoop {
       });
       // Its end is heard of at any time.
       if (backend.input !== undefined) this.#poller.add(backend.input, INPUT, END_ONLY);
+      if (backend.attendant !== undefined) this.#poller.add(backend.attendant, HOST);
       while (this.#step());
+      // What the guest has said last is heard.
+      if (backend.attendant !== undefined) this.#options.server.attend();
     } finally {
       this.#poller.close();
     }
@@ -92,7 +96,8 @@ export class IoLoop {
 
   /** False when the loop is to end. */
   #handleReady(ready: number): boolean {
-    const { kicks, backend } = this.#options;
+    const { kicks, backend, server } = this.#options;
+    let isAttended = false;
     for (let i = 0; i < ready; i++) {
       const key = this.#poller.readyKeys[i]!;
       if (key === STOP) return false;
@@ -100,11 +105,20 @@ export class IoLoop {
         this.#lineLowered();
         continue;
       }
+      if (key === HOST) {
+        isAttended = true;
+        continue;
+      }
       if (key !== INPUT && kicks[key]!.take() === 0) continue;
+      if (backend.attendant !== undefined) {
+        isAttended = true;
+        continue;
+      }
       const hasEnded = key === INPUT && (this.#poller.readyEvents[i]! & (POLLHUP | POLLERR)) !== 0;
       if (key === INPUT || key === backend.input?.queueIndex) this.#deliver(hasEnded);
       else this.#watched.add(key);
     }
+    if (isAttended) server.attend();
     return true;
   }
 

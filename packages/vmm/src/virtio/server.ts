@@ -116,6 +116,16 @@ export class DeviceServer {
     });
   }
 
+  /** Lets a device that sees to its queues by itself do so. */
+  attend(): void {
+    const { attendant } = this.#options.backend;
+    this.#atQueues(() => {
+      attendant?.attend((index) => this.#ready(index), this.#negotiated);
+      if (this.#epoch === this.#currentEpoch()) for (const [index, queue] of this.#queues) this.#tell(index, queue);
+      return false;
+    });
+  }
+
   get inputHasEnded(): boolean {
     return this.#inputEnded;
   }
