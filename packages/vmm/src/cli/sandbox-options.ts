@@ -69,7 +69,7 @@ export async function planSandbox(
   try {
     const plan = planRun(
       {
-        ...{ kernel: kernel.path, initrd: [], append: COMMAND_LINE, disk: [], net: [], share: [] },
+        ...{ kernel: kernel.path, initrd: [], append: COMMAND_LINE, disk: [], net: [], share: [], port: [] },
         ...{
           virtioRings: "split",
           bus: "mmio",

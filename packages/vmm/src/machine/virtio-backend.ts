@@ -2,6 +2,7 @@
 import { type EventFd, monotonicNs, UnixListener, UnixSocket } from "@tools-kvm/kvm-binding";
 import type { DiskImage } from "../block/disk-image.js";
 import { openDisk } from "../block/open-disk.js";
+import { removeStale } from "../host/socket-file.js";
 import { NinePServer } from "../share/server.js";
 import type { VirtioBackend } from "../virtio/device.js";
 import { BalloonBackend } from "../virtio/devices/balloon/balloon-backend.js";
@@ -69,11 +70,15 @@ function limitOf(spec: RateLimitSpec | undefined): RateLimit | undefined {
 
 function openConsole({ ports }: ConsoleSpec, streams: readonly (number | undefined)[]): ConsoleBackend {
   const here = (index: number): HostSource => ({ socket: UnixSocket.attach(streams[index]!) });
+  const listening = (path: string): HostSource => {
+    removeStale(path);
+    return { listener: UnixListener.listen(path), path };
+  };
   if (ports.length === 0) return new ConsoleBackend({ terminal: here(0) });
   return new ConsoleBackend({
     ports: ports.map(({ name, path }, index) => ({
       name,
-      source: path === undefined ? here(index) : { listener: UnixListener.listen(path) },
+      source: path === undefined ? here(index) : listening(path),
     })),
   });
 }

@@ -64,8 +64,9 @@ export interface VirtioAttendant {
   /**
    * Called then, and whenever the driver has notified any queue. Returns before long: whoever wants to reset the device waits.
    * @param ready a queue, if the driver has it in use
+   * @param announceConfig has the driver read the configuration space again
    */
-  attend(ready: (index: number) => Virtqueue | undefined, negotiated: Negotiated): void;
+  attend(ready: (index: number) => Virtqueue | undefined, negotiated: Negotiated, announceConfig: () => void): void;
 }
 
 /** Something outside that the device hands on to its driver, in buffers that the driver has left in a queue. */

@@ -120,7 +120,8 @@ export class DeviceServer {
   attend(): void {
     const { attendant } = this.#options.backend;
     this.#atQueues(() => {
-      attendant?.attend((index) => this.#ready(index), this.#negotiated);
+      const announceConfig = (): void => this.#interrupt(INTERRUPT.CONFIGURATION_CHANGE);
+      attendant?.attend((index) => this.#ready(index), this.#negotiated, announceConfig);
       if (this.#epoch === this.#currentEpoch()) for (const [index, queue] of this.#queues) this.#tell(index, queue);
       return false;
     });

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { EAGAIN, Poller, UnixListener, UnixSocket } from "@tools-kvm/kvm-binding";
 import fc from "fast-check";
 import { afterEach, describe, expect, it } from "vitest";
-import { STATUS } from "../../ids.js";
+import { INTERRUPT, STATUS } from "../../ids.js";
 import { TestDevice, TestDriverQueue, TestMemory } from "../../testing.js";
 import type { MmioRegisters } from "../../testing-registers.js";
 import { CONSOLE_CONFIG, CONSOLE_QUEUE, consoleDevice, portQueues, setTerminalSize } from "./console.js";
@@ -201,6 +201,22 @@ describe("a terminal", () => {
     expect(size()).toEqual([132, 43]);
   });
 
+  it("tells its size to a driver that reads it only when it changes, once the terminal is there", () => {
+    const { test, tx, attend, restart } = terminal();
+    const told = (): boolean => {
+      attend();
+      return (test.registers.acknowledge() & INTERRUPT.CONFIGURATION_CHANGE) !== 0;
+    };
+    for (let drivers = 0; drivers < 2; drivers++) {
+      expect(told()).toBe(false);
+      tx().send(Buffer.from("here I am"));
+      expect(told()).toBe(true);
+      tx().send(Buffer.from("and I stay"));
+      expect(told()).toBe(false);
+      restart();
+    }
+  });
+
   it("takes characters of an emergency without a queue", () => {
     const { test } = terminal();
     test.registers.status = 0;
@@ -241,7 +257,7 @@ function ports() {
   const all = setUp(
     {
       ports: [
-        { name: NAMES[0]!, source: { listener: UnixListener.listen(path) } },
+        { name: NAMES[0]!, source: { listener: UnixListener.listen(path), path } },
         { name: NAMES[1]!, source: { socket } },
       ],
     },

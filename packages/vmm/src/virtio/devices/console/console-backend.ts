@@ -51,6 +51,8 @@ export class ConsoleBackend implements VirtioBackend {
   readonly #more = EventFd.create();
   #control: Virtqueue | undefined;
   #deviceReady = false;
+  /** The queue of a driver that has been told to read the size. */
+  #announcedTo: Virtqueue | undefined;
 
   /** Closes the sockets when it is closed. */
   constructor(options: ConsoleBackendOptions) {
@@ -62,7 +64,7 @@ export class ConsoleBackend implements VirtioBackend {
     this.#poller.add(this.#more, MORE);
     this.attendant = {
       fd: this.#poller.fd,
-      attend: (ready, negotiated) => this.#attend(ready, negotiated),
+      attend: (...from) => this.#attend(...from),
     };
     for (const port of this.#ports) this.#settle(port);
   }
@@ -81,14 +83,20 @@ export class ConsoleBackend implements VirtioBackend {
     return 0;
   }
 
-  #attend(ready: ReadyQueue, negotiated: Negotiated): void {
+  #attend(ready: ReadyQueue, negotiated: Negotiated, announceConfig: () => void): void {
     this.#more.take();
     this.#hearHost();
     const hasControl = this.#hasControl && negotiated.has(CONSOLE_FEATURE.MULTIPORT);
     if (hasControl) this.#hearDriver(ready(CONSOLE_QUEUE.CONTROL_RX), ready(CONSOLE_QUEUE.CONTROL_TX));
     for (const port of this.#ports) {
       const { rx, tx } = portQueues(port.id);
-      this.#fromGuest(port, ready(tx));
+      const queue = ready(tx);
+      const hasSpoken = this.#fromGuest(port, queue);
+      // Linux reads a terminal's size when it hears that it has changed, and not before it has the terminal: when that says something.
+      if (!this.#hasControl && hasSpoken && queue !== this.#announcedTo) {
+        this.#announcedTo = queue;
+        announceConfig();
+      }
       this.#toGuest(port, ready(rx));
     }
     if (hasControl) this.#tellDriver(ready(CONSOLE_QUEUE.CONTROL_RX));
@@ -130,8 +138,10 @@ export class ConsoleBackend implements VirtioBackend {
     watched.listener = wantsClient;
   }
 
-  #fromGuest({ end }: Port, queue: Virtqueue | undefined): void {
-    if (queue === undefined) return;
+  /** True when the guest has sent something. */
+  #fromGuest({ end }: Port, queue: Virtqueue | undefined): boolean {
+    if (queue === undefined) return false;
+    let hasSpoken = false;
     this.#turn(queue, () => {
       if (!end.takesMore) return "wait";
       const chain = queue.next();
@@ -139,9 +149,11 @@ export class ConsoleBackend implements VirtioBackend {
       const length = totalBytes(chain.readable);
       if (length > MOST_CHAIN_BYTES) throw new VirtqueueFault(`${length} bytes at once`);
       end.send(chain.readable);
+      hasSpoken = true;
       queue.complete(chain, 0);
       return "more";
     });
+    return hasSpoken;
   }
 
   #toGuest({ end, guestOpen }: Port, queue: Virtqueue | undefined): void {

@@ -1,14 +1,16 @@
 /** The host's end of a port: a socket that is there from the start, or one client after the other of a listening one. */
+import { rmSync } from "node:fs";
 import { EAGAIN, POLLIN, POLLOUT, POLLPRI, Poller, type UnixListener, type UnixSocket } from "@tools-kvm/kvm-binding";
 
 /** Where the other end comes from. */
-export type HostSource = { readonly socket: UnixSocket } | { readonly listener: UnixListener };
+export type HostSource = { readonly socket: UnixSocket } | { readonly listener: UnixListener; readonly path: string };
 
 /** Hang-ups are told without being asked for; no unix socket has urgent data. */
 const END_ONLY = POLLPRI;
 
 export class HostEnd {
   readonly listener: UnixListener | undefined;
+  readonly #path: string | undefined;
   #socket: UnixSocket | undefined;
   /** What the guest has sent and the socket has not taken. */
   #pending: Uint8Array | undefined;
@@ -21,8 +23,10 @@ export class HostEnd {
   /** @param onLeave called before a socket is closed, so that nobody polls it any more */
   constructor(source: HostSource, onLeave: (socket: UnixSocket) => void) {
     this.#onLeave = onLeave;
-    if ("listener" in source) this.listener = source.listener;
-    else this.#socket = source.socket;
+    if ("listener" in source) {
+      this.listener = source.listener;
+      this.#path = source.path;
+    } else this.#socket = source.socket;
   }
 
   /** Who is connected. */
@@ -132,5 +136,6 @@ export class HostEnd {
     }
     this.disconnect();
     this.listener?.close();
+    if (this.#path !== undefined) rmSync(this.#path, { force: true });
   }
 }
