@@ -20,6 +20,8 @@ export class GuestStream {
   readonly #input = new InputQueue();
   #user: StreamUser | undefined;
   #watch: { close(): void } | undefined;
+  /** `receive` has said false. */
+  #isFull = false;
   #flowsFreely = false;
   #isClosed = false;
   #retryMs: number = RETRY_MS.FIRST;
@@ -41,13 +43,16 @@ export class GuestStream {
     if (this.#isClosed) return true;
     this.#input.push(bytes);
     if (this.#timer === undefined) this.#offer();
-    return this.#input.length < BACKLOG_BYTES;
+    this.#isFull ||= this.#input.length >= BACKLOG_BYTES;
+    return !this.#isFull;
   }
 
   #offer(): void {
-    const wasFull = this.#input.length >= BACKLOG_BYTES;
     const taken = this.#input.offerPieces((piece) => this.#send(piece));
-    if (wasFull && this.#input.length < BACKLOG_BYTES) this.#user?.onInputTaken();
+    if (this.#isFull && this.#input.length < BACKLOG_BYTES) {
+      this.#isFull = false;
+      this.#user?.onInputTaken();
+    }
     if (this.#input.length === 0) return;
     this.#retryMs = taken > 0 ? RETRY_MS.FIRST : Math.min(2 * this.#retryMs, RETRY_MS.LAST);
     this.#timer = setTimeout(() => {
