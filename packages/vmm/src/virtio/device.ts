@@ -61,6 +61,8 @@ export interface VirtioBackend {
 export interface VirtioAttendant {
   /** Readable when something has happened on the host's side. */
   readonly fd: number;
+  /** The last attend() has left something of the driver's where it is, for lack of room on the host's side or of time. */
+  readonly isBehind: boolean;
   /**
    * Called then, and whenever the driver has notified any queue. Returns before long: whoever wants to reset the device waits.
    * @param ready a queue, if the driver has it in use

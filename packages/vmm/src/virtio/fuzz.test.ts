@@ -120,6 +120,7 @@ function console(options: "terminal" | "ports"): Target {
   const into = new Uint8Array(2 ** 20);
   const attendant = {
     fd: backend.attendant.fd,
+    isBehind: false,
     attend: (...from: Parameters<typeof backend.attendant.attend>) => {
       while (host.receive(into) > 0);
       host.send(into.subarray(0, 100));

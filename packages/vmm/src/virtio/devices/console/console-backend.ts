@@ -51,6 +51,8 @@ export class ConsoleBackend implements VirtioBackend {
   readonly #more = EventFd.create();
   #control: Virtqueue | undefined;
   #deviceReady = false;
+  /** A queue's turn has ended before the queue did. */
+  #turnEnded = false;
   /** The queue of a driver that has been told to read the size. */
   #announcedTo: Virtqueue | undefined;
 
@@ -62,8 +64,12 @@ export class ConsoleBackend implements VirtioBackend {
         ? options.ports.map(({ name, source }, index) => this.#makePort(index + 1, name, source))
         : [Object.assign(this.#makePort(0, "", options.terminal), { guestOpen: true })];
     this.#poller.add(this.#more, MORE);
+    const isBehind = (): boolean => this.#turnEnded || this.#ports.some(({ end }) => !end.takesMore);
     this.attendant = {
       fd: this.#poller.fd,
+      get isBehind() {
+        return isBehind();
+      },
       attend: (...from) => this.#attend(...from),
     };
     for (const port of this.#ports) this.#settle(port);
@@ -85,6 +91,7 @@ export class ConsoleBackend implements VirtioBackend {
 
   #attend(ready: ReadyQueue, negotiated: Negotiated, announceConfig: () => void): void {
     this.#more.take();
+    this.#turnEnded = false;
     this.#hearHost();
     const hasControl = this.#hasControl && negotiated.has(CONSOLE_FEATURE.MULTIPORT);
     if (hasControl) this.#hearDriver(ready(CONSOLE_QUEUE.CONTROL_RX), ready(CONSOLE_QUEUE.CONTROL_TX));
@@ -183,6 +190,7 @@ export class ConsoleBackend implements VirtioBackend {
       if (result === "wait") return;
       if (result === "dry" && !queue.enableNotifications()) return;
     }
+    this.#turnEnded = true;
     this.#more.signal();
   }
 
