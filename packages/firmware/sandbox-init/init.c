@@ -135,6 +135,7 @@ void sandbox_init(void)
 	if (job.share_count == 0)
 		fail("/job has no root", "", 0);
 	load_modules();
+	move_line_to_port();
 	mount_root();
 	mount_system();
 	enter_root();

@@ -1,6 +1,6 @@
 /*
- * The line to vmm: frames over the serial port. A frame is 0x01, a letter, the payload's length in two bytes (little-endian), and the
- * payload; what is outside of frames is the kernel's console. vmm's side is packages/vmm/src/sandbox/frames.ts.
+ * The line to vmm: frames over a port of a virtio console, and before its driver is there over the serial port, beside the kernel's
+ * console. A frame is 0x01, a letter, the payload's length in two bytes (little-endian), and the payload. vmm's side is packages/vmm/src/sandbox/frames.ts.
  */
 #pragma once
 
@@ -30,6 +30,8 @@ extern int line;
 
 /* Opens the serial port, raw. Negative: an errno. */
 long open_line(void);
+/* From here on the line is the port, which appears some time after its driver. */
+void move_line_to_port(void);
 void send_frame(enum frame kind, const void *payload, size_t length);
 /* Takes what has come; calls `take` for each frame that is complete. */
 void receive_frames(void (*take)(enum frame kind, const unsigned char *payload, size_t length));

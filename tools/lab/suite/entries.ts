@@ -164,6 +164,14 @@ export const SUITE: readonly SuiteEntry[] = [
     needsPrograms: ["busybox", "gcc"],
   },
   {
+    name: "Linux has a shell on a virtio console that follows its terminal's size, and ports to the host's programs",
+    command: ["node", "tools/lab/suite/linux-console.mjs"],
+    timeoutMs: 5 * MINUTE_MS,
+    cpus: 1,
+    needsFiles: ["tools/lab/suite/linux-console.mjs", "packages/vmm/dist/io-worker.js"],
+    needsPrograms: ["busybox", "setsid", "stty"],
+  },
+  {
     name: "Linux is on the network, over a tap and over passt with a forwarded port",
     command: ["node", "tools/lab/suite/linux-net.mjs"],
     timeoutMs: 10 * MINUTE_MS,

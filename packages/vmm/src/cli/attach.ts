@@ -1,7 +1,7 @@
-/** `vmm attach NAME`: the serial console of a running machine on this terminal. */
+/** `vmm attach NAME`: the console of a running machine on this terminal. */
 
 import { EscapeReader } from "../console/escape.js";
-import { attach } from "../control/client.js";
+import { ask, attach } from "../control/client.js";
 import { EXIT } from "./errors.js";
 import { openTerminal } from "./terminal.js";
 
@@ -17,6 +17,15 @@ export async function attachConsole(name: string): Promise<number> {
     },
   });
   if (process.stdin.isTTY) process.stderr.write(`vmm: attached to ${name}; Ctrl-A x leaves\r\n`);
+  // The guest's terminal, if it has one that knows its size, is as large as ours.
+  const { stdout } = process;
+  const resize = (): void => {
+    ask(name, "resize", { columns: stdout.columns, rows: stdout.rows }).catch(() => {});
+  };
+  if (stdout.isTTY) {
+    stdout.on("resize", resize);
+    resize();
+  }
   const terminal = openTerminal((bytes) => (process.stdin.isTTY ? reader.push(bytes) : socket.write(bytes)));
   const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
   for (const signal of signals) process.once(signal, leave);
@@ -25,6 +34,7 @@ export async function attachConsole(name: string): Promise<number> {
   socket.pipe(process.stdout, { end: false });
   await new Promise<void>((resolve) => socket.once("close", resolve).once("error", () => resolve()));
   terminal.restore();
+  stdout.off("resize", resize);
   for (const signal of signals) process.off(signal, leave);
   if (process.stdin.isTTY) process.stderr.write(`\r\nvmm: left ${name}\r\n`);
   return EXIT.OK;

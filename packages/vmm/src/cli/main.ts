@@ -55,7 +55,17 @@ function machineOptions(command: Command): Command {
     .option("--cpus <n>", "vCPUs", "1")
     .option("--memory <size>", "guest RAM: 512M, 2G; a bare number is MiB", "128M")
     .option("--name <name>", "name to find it by (default: vm-PID)")
-    .option("--serial <where>", "serial port: stdio, file:PATH, pty or null", "stdio")
+    .option(
+      "--serial <where>",
+      "serial port: stdio, file:PATH, pty or null (default: stdio, unless the console has the terminal)",
+    )
+    .option("--console <where>", "a terminal on virtio (hvc0): stdio, pty, file:PATH, socket:PATH or null")
+    .addOption(
+      repeatable(
+        "--port <stream>",
+        "NAME=socket:PATH, NAME=file:PATH or NAME=pty: /dev/virtio-ports/NAME in the guest; may be repeated",
+      ),
+    )
     .option("--debug-console <where>", "port 0x402: stderr, file:PATH or null", "null")
     .addOption(new Option("--irqchip <where>", "interrupt controllers").choices(["kernel", "split"]).default("kernel"))
     .option("--no-reboot", "end when the guest resets instead of booting again")
@@ -94,7 +104,7 @@ Examples:
   vmm run --append "run=selftest; poweroff" --exits
   vmm run --config machine.json            a machine that vmm config has written down
   vmm ps                                   what is running
-  vmm attach NAME                          its serial console
+  vmm attach NAME                          its console
   vmm sandbox -- make test                 a command in a machine, on this host's files
   vmm doctor                               what this host's KVM can do
 
@@ -116,6 +126,7 @@ Examples:
   vmm run --kernel guest.elf --initrd env --serial file:console.log --name test1
   vmm run --kernel vmlinuz --disk data.img,bps=50M,iops=2000 --net user,bps=10M
   vmm run --kernel bzImage --disk root.qcow2 --bus pci
+  vmm run --kernel bzImage --initrd i.cpio --console stdio --port agent=socket:agent.sock
   vmm run --firmware ovmf --disk debian.qcow2 --bus pci --memory 1G`,
     )
     .action(async (options, command) =>
@@ -184,7 +195,7 @@ Examples:
 
   vmm
     .command("attach")
-    .description("join the serial console of a running machine; Ctrl-A x leaves it running")
+    .description("join the console of a running machine, or its serial port; Ctrl-A x leaves it running")
     .argument("<name>", "as vmm ps shows it")
     .action(async (name) => finish(await (await import("./attach.js")).attachConsole(name)));
 

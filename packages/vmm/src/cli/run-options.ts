@@ -21,6 +21,8 @@ import {
 import { checkBalloon } from "./balloon-option.js";
 import { CliError, whyNot } from "./errors.js";
 import { firmware } from "./firmware-option.js";
+import { type PortPlan, portPlans } from "./port-option.js";
+import { type Sink, sink } from "./sink-option.js";
 
 /** As commander hands them over. */
 export interface RunOptions {
@@ -33,6 +35,8 @@ export interface RunOptions {
   readonly rng?: boolean;
   readonly balloon?: string;
   readonly vsock?: string;
+  readonly console?: string;
+  readonly port: readonly string[];
   readonly virtioRings: "split" | "packed";
   readonly bus: "mmio" | "pci";
   readonly firmware?: string;
@@ -40,7 +44,7 @@ export interface RunOptions {
   readonly cpus: string;
   readonly memory: string;
   readonly name?: string;
-  readonly serial: string;
+  readonly serial?: string;
   readonly debugConsole: string;
   readonly irqchip: MachineSpec["irqchip"];
   readonly reboot: boolean;
@@ -49,25 +53,23 @@ export interface RunOptions {
   readonly json?: boolean;
 }
 
-/** Where a stream of bytes from the guest goes. */
-export type Sink =
-  | { kind: "stdio" }
-  | { kind: "stderr" }
-  | { kind: "file"; path: string }
-  | { kind: "pty" }
-  | { kind: "null" };
-
 export interface RunPlan {
   readonly spec: MachineSpec;
   readonly source: BootSource;
   /** The kernel as `vmm ps` shows it. */
   readonly kernel: string;
   readonly serial: Sink;
+  /** The guest's terminal on virtio, if it has one. */
+  readonly console: Sink | undefined;
+  readonly ports: readonly PortPlan[];
   readonly debugConsole: Sink;
 }
 
-/** Linux is silent unless it is told where its console is. */
-const LINUX_COMMAND_LINE = "console=ttyS0";
+/** Linux is silent unless it is told where its console is; the last one is /dev/console. */
+function linuxCommandLine(serial: Sink, console: Sink | undefined): string {
+  if (console === undefined) return "console=ttyS0";
+  return serial.kind === "null" ? "console=hvc0" : "console=ttyS0 console=hvc0";
+}
 
 /** `maxCpus` is the host's KVM limit. Throws CliError. */
 export function planRun(options: RunOptions, maxCpus: number, virtio: readonly VirtioSpec[]): RunPlan {
@@ -83,11 +85,12 @@ export function planRun(options: RunOptions, maxCpus: number, virtio: readonly V
   };
   const balloon = virtio.find(({ kind }) => kind === "balloon");
   if (balloon !== undefined) checkBalloon(balloon as BalloonSpec, spec.memoryBytes);
+  const { serial, console } = consoles(options);
   const image = kernelImage(options.kernel ?? embeddedGuestPath());
   const source = {
     image,
     isFallback: options.kernel === undefined,
-    commandLine: options.append ?? (image.linux === undefined ? "" : LINUX_COMMAND_LINE),
+    commandLine: options.append ?? (image.linux === undefined ? "" : linuxCommandLine(serial, console)),
     modules: options.initrd.map((path) => ({ bytes: readFile("--initrd", path), commandLine: basename(path) })),
   };
   const rom = firmwareOf(options, spec, source);
@@ -99,9 +102,23 @@ export function planRun(options: RunOptions, maxCpus: number, virtio: readonly V
     },
     source: { ...source, firmware: rom },
     kernel: options.kernel ?? "embedded guest",
-    serial: sink("--serial", options.serial, ["stdio", "file", "pty", "null"]),
-    debugConsole: sink("--debug-console", options.debugConsole, ["stderr", "file", "null"]),
+    serial,
+    console,
+    ports: portPlans(options.port),
+    debugConsole: sink(`--debug-console ${options.debugConsole}`, options.debugConsole, ["stderr", "file", "null"]),
   };
+}
+
+/** One of them can have the terminal: the serial port, unless it is the console. */
+function consoles(options: RunOptions): Pick<RunPlan, "serial" | "console"> {
+  const { console: text } = options;
+  const console =
+    text === undefined ? undefined : sink(`--console ${text}`, text, ["stdio", "file", "socket", "pty", "null"]);
+  const hasTerminal = console?.kind === "stdio";
+  const where = options.serial ?? (hasTerminal ? "null" : "stdio");
+  const serial = sink(`--serial ${where}`, where, ["stdio", "file", "pty", "null"]);
+  if (hasTerminal && serial.kind === "stdio") throw new CliError("--serial stdio: --console has the terminal");
+  return { serial, console };
 }
 
 function firmwareOf(options: RunOptions, spec: MachineSpec, source: BootSource): Firmware | undefined {
@@ -153,15 +170,4 @@ function readFile(option: string, path: string): Uint8Array {
     if (error instanceof CliError) throw error;
     throw new CliError(`${option} ${path}: ${whyNot(error)}`);
   }
-}
-
-function sink(option: string, text: string, allowed: readonly Sink["kind"][]): Sink {
-  if (text.startsWith("file:") && text.length > "file:".length)
-    return { kind: "file", path: text.slice("file:".length) };
-  const kind = allowed.find((candidate) => candidate === text && candidate !== "file");
-  if (kind === undefined) {
-    const choices = allowed.map((each) => (each === "file" ? "file:PATH" : each));
-    throw new CliError(`${option} ${text}: one of ${choices.join(", ")}`);
-  }
-  return { kind } as Sink;
 }

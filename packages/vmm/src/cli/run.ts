@@ -1,9 +1,7 @@
 /** `vmm run`: one machine, from its command line to its exit code. */
-import type { Readable } from "node:stream";
 import { Kvm } from "@tools-kvm/kvm-binding";
 import { BootError } from "../boot/errors.js";
 import { ESCAPE_HELP, EscapeReader } from "../console/escape.js";
-import { ConsoleHub } from "../console/hub.js";
 import { Monitor } from "../console/monitor.js";
 import type { ExitRow } from "../control/actions.js";
 import type { ControlledMachine } from "../control/dispatch.js";
@@ -13,9 +11,12 @@ import { type ControlServer, serve } from "../control/server.js";
 import { Machine, type MachineEnd } from "../machine/machine.js";
 import { maxVcpus } from "../machine/virtual-machine.js";
 import { CliError, EXIT } from "./errors.js";
+import { GuestLine } from "./guest-line.js";
 import { runMonitorCommand } from "./monitor-commands.js";
+import { openPorts } from "./ports.js";
 import { crashScreen, exitTable } from "./reports.js";
 import { planRun, type RunOptions, type RunPlan } from "./run-options.js";
+import type { Sink } from "./sink-option.js";
 import { type OpenSink, openSink } from "./sinks.js";
 import { openTerminal, type RawTerminal } from "./terminal.js";
 import { planVirtio } from "./virtio-options.js";
@@ -41,13 +42,12 @@ function hostLimit(): number {
 class Session {
   readonly #plan: RunPlan;
   readonly #options: RunOptions;
-  readonly #serial: OpenSink;
+  readonly #serial: GuestLine;
+  readonly #console: GuestLine | undefined;
   readonly #debug: OpenSink;
-  readonly #hub: ConsoleHub;
   readonly #machine: Machine;
   readonly #controlled: ControlledMachine;
-  /** Inputs that were told to wait until the guest has taken what there is. */
-  readonly #waiting = new Set<Readable>();
+  readonly #ports: ReturnType<typeof openPorts>;
   #terminal: RawTerminal | undefined;
   #monitor: Monitor | undefined;
   #exitCode: number | undefined;
@@ -57,35 +57,60 @@ class Session {
     this.#options = options;
     const events = options.json === true;
     // With --json, standard output carries events alone; the guest's bytes are one kind of them.
-    this.#serial = openSink("--serial", events && plan.serial.kind === "stdio" ? { kind: "null" } : plan.serial);
-    this.#debug = openSink("--debug-console", plan.debugConsole);
-    const release = (): void => this.#machine.releaseOutputs();
-    this.#hub = new ConsoleHub({
-      primary: this.#serial.output,
-      onInput: (bytes, viewer) => this.#receive(bytes, viewer),
-      onDrain: release,
+    const seen = (sink: Sink): Sink => (events && sink.kind === "stdio" ? { kind: "null" } : sink);
+    this.#serial = new GuestLine("--serial", "serial port", seen(plan.serial), {
+      receive: (bytes) => this.#machine.receive(bytes),
+      release: () => this.#machine.releaseOutputs(),
     });
-    this.#debug.output?.on("drain", release);
-    if (events) process.stdout.on("drain", release);
+    if (plan.console !== undefined) {
+      this.#console = new GuestLine("--console", "console", seen(plan.console), {
+        receive: (bytes) => this.#machine.console!.receive(bytes),
+        release: () => this.#machine.console!.release(),
+      });
+    }
+    this.#debug = openSink("--debug-console", plan.debugConsole, "debug console");
+    this.#debug.output?.on("drain", () => this.#machine.releaseOutputs());
+    if (events) {
+      process.stdout.on("drain", () => {
+        this.#machine.releaseOutputs();
+        this.#machine.console?.release();
+      });
+    }
     this.#machine = new Machine({
       spec: plan.spec,
       resetOnRequest: options.reboot,
       onOutput: (output, bytes) => {
         if (output === "debug") return this.#debug.output?.write(bytes) ?? true;
-        const hasRoom = !events || this.#event({ event: "output", text: Buffer.from(bytes).toString("latin1") });
-        return this.#hub.write(bytes) && hasRoom;
+        return this.#show(output === "console" ? this.#console! : this.#serial, bytes);
       },
       onLog: (message) => void process.stderr.write(`vmm: ${plan.spec.name}: ${message}\n`),
-      onInputTaken: () => {
-        for (const source of this.#waiting) source.resume();
-        this.#waiting.clear();
-      },
+      onInputTaken: () => this.#serial.taken(),
     });
+    const line = this.#console;
+    if (line !== undefined) {
+      this.#machine.console!.connect({
+        onOutput: (bytes) => this.#show(line, bytes),
+        onInputTaken: () => line.taken(),
+      });
+    }
+    this.#ports = openPorts(plan.ports, this.#machine);
     this.#controlled = {
       machine: this.#machine,
       kernel: plan.kernel,
-      viewers: () => this.#hub.viewers,
+      viewers: () => this.#main.hub.viewers,
     };
+  }
+
+  /** What the machine is attached to by: its console, or without one its serial port. */
+  get #main(): GuestLine {
+    return this.#console ?? this.#serial;
+  }
+
+  /** Bytes of the guest's. False when there is no room for more of them until somebody says so. */
+  #show(line: GuestLine, bytes: Uint8Array): boolean {
+    const isEvent = this.#options.json === true && line === this.#main;
+    const hasRoom = !isEvent || this.#event({ event: "output", text: Buffer.from(bytes).toString("latin1") });
+    return line.hub.write(bytes) && hasRoom;
   }
 
   async run(): Promise<number> {
@@ -97,9 +122,11 @@ class Session {
     process.once("exit", forget);
     let end: MachineEnd;
     try {
-      this.#serial.begin?.();
-      this.#debug.begin?.();
-      this.#announce();
+      const lines = [this.#serial, ...(this.#console === undefined ? [] : [this.#console]), this.#ports];
+      const announcements: (string | undefined)[] = [];
+      for (const each of lines) announcements.push(await each.begin());
+      await this.#debug.begin?.();
+      this.#announce(announcements.filter((each) => each !== undefined));
       machine.start(this.#plan.source);
       this.#openConsole();
       end = await machine.ended;
@@ -112,18 +139,19 @@ class Session {
       signals();
       this.#monitor?.abandon();
       this.#terminal?.restore();
-      this.#hub.close();
+      this.#serial.hub.close();
+      this.#console?.hub.close();
       server.close();
       process.off("exit", forget);
     }
     this.#report(end);
-    await Promise.all([this.#serial.close(), this.#debug.close()]);
+    await Promise.all([this.#serial.close(), this.#console?.close(), this.#ports.close(), this.#debug.close()]);
     return this.#exitCode ?? end.status & 0xff;
   }
 
   async #register(): Promise<ControlServer> {
     try {
-      return await serve(this.#controlled, this.#hub);
+      return await serve(this.#controlled, this.#main.hub);
     } catch (error) {
       await this.#machine.stop();
       if (error instanceof NameTakenError) throw new CliError(`--name ${this.#plan.spec.name}: ${error.message}`);
@@ -131,9 +159,8 @@ class Session {
     }
   }
 
-  #announce(): void {
+  #announce(announcements: readonly string[]): void {
     const { spec, kernel } = this.#plan;
-    const { announcement } = this.#serial;
     if (this.#options.json) {
       this.#event({
         event: "started",
@@ -144,19 +171,21 @@ class Session {
         memoryBytes: spec.memoryBytes,
       });
     }
-    if (announcement !== undefined) process.stderr.write(`vmm: ${announcement}\n`);
+    for (const each of announcements) process.stderr.write(`vmm: ${each}\n`);
   }
 
-  /** Connects the keyboard (or the pty's other end) to the serial port. */
+  /** Connects the keyboard (or a pty's other end) to the guest. */
   #openConsole(): void {
     const machine = this.#machine;
     if (machine.phase === "ended") return;
-    const { input } = this.#serial;
-    input?.on("data", (bytes: Buffer) => this.#receive(bytes, input));
-    if (this.#plan.serial.kind !== "stdio") return;
+    this.#serial.openInput();
+    this.#console?.openInput();
+    const line = this.#plan.console?.kind === "stdio" ? this.#console! : this.#serial;
+    if (line === this.#serial && this.#plan.serial.kind !== "stdio") return;
+    if (line === this.#console) this.#followSize();
     const { stdin } = process;
     if (stdin.isTTY !== true) {
-      this.#terminal = openTerminal((bytes) => this.#receive(bytes, stdin));
+      this.#terminal = openTerminal((bytes) => line.receive(bytes, stdin));
       return;
     }
     const monitor = new Monitor({
@@ -166,7 +195,7 @@ class Session {
     });
     this.#monitor = monitor;
     const reader = new EscapeReader({
-      onBytes: (bytes) => void machine.receive(monitor.push(bytes)),
+      onBytes: (bytes) => line.type(monitor.push(bytes)),
       onCommand: (command) => {
         if (command === "quit") void machine.stop();
         else if (command === "help") process.stderr.write(`\r\nvmm: ${ESCAPE_HELP}\r\n`);
@@ -177,11 +206,14 @@ class Session {
     this.#terminal = openTerminal((bytes) => reader.push(bytes));
   }
 
-  /** Hands `bytes` to the guest; their source waits while a lot of input does. */
-  #receive(bytes: Uint8Array, source: Readable): void {
-    if (this.#machine.receive(bytes)) return;
-    source.pause();
-    this.#waiting.add(source);
+  /** The guest's terminal is as large as ours. */
+  #followSize(): void {
+    const { stdout } = process;
+    if (!stdout.isTTY) return;
+    const resize = (): void => this.#machine.console!.resize({ columns: stdout.columns, rows: stdout.rows });
+    stdout.on("resize", resize);
+    resize();
+    void this.#machine.ended.then(() => stdout.off("resize", resize));
   }
 
   #catchSignals(): () => void {

@@ -3,7 +3,7 @@ import { existsSync, statSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { resolve } from "node:path";
 import { kvmKind } from "../machine/host.js";
-import type { NetSpec, ShareSpec } from "../machine/spec.js";
+import type { ConsoleSpec, NetSpec, ShareSpec } from "../machine/spec.js";
 import { MAXIMUM_VIRTIO_DEVICES } from "../machine/virtio.js";
 import { hostNetwork } from "../sandbox/host-network.js";
 import { sandboxInitramfs } from "../sandbox/initramfs.js";
@@ -21,6 +21,13 @@ export interface SandboxOptions {
   readonly name?: string;
   readonly ro?: boolean;
 }
+
+/** The network, and what the streams of the command are on. */
+const OTHER_DEVICES = 2;
+/** The streams of the command are on it. */
+export const SANDBOX_PORT = "sandbox";
+/** It comes first: the guest finds it by its device's number (sandbox-init/line.c). */
+const LINE: ConsoleSpec = { kind: "console", ports: [{ name: SANDBOX_PORT }] };
 
 /** As `docker run` has it: the sandbox itself did not come about. */
 export const SANDBOX_FAILED = 125;
@@ -69,7 +76,7 @@ export async function planSandbox(
   try {
     const plan = planRun(
       {
-        ...{ kernel: kernel.path, initrd: [], append: COMMAND_LINE, disk: [], net: [], share: [] },
+        ...{ kernel: kernel.path, initrd: [], append: COMMAND_LINE, disk: [], net: [], share: [], port: [] },
         ...{
           virtioRings: "split",
           bus: "mmio",
@@ -79,7 +86,7 @@ export async function planSandbox(
         ...(options.name !== undefined && { name: options.name }),
       },
       maxCpus,
-      [...shares.map(({ spec }) => spec), ...nets.specs],
+      [LINE, ...shares.map(({ spec }) => spec), ...nets.specs],
     );
     return {
       plan: {
@@ -134,8 +141,7 @@ function planShares({ share, ro = false }: SandboxOptions, folder: string): Plan
   share.forEach((text, index) => {
     planned.push(namedShare(text, index));
   });
-  // One place is the network's.
-  if (planned.length >= MAXIMUM_VIRTIO_DEVICES)
+  if (planned.length > MAXIMUM_VIRTIO_DEVICES - OTHER_DEVICES)
     throw new CliError(`--share: ${share.length} folders, and a machine has no room for so many`);
   return planned;
 }

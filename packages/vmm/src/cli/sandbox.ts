@@ -5,13 +5,14 @@ import { BootError } from "../boot/errors.js";
 import { ConsoleHub } from "../console/hub.js";
 import { NameTakenError } from "../control/registry.js";
 import { type ControlServer, serve } from "../control/server.js";
+import type { GuestStream } from "../machine/guest-stream.js";
 import { Machine, type MachineEnd } from "../machine/machine.js";
 import { maxVcpus } from "../machine/virtual-machine.js";
 import { SandboxLine } from "../sandbox/line.js";
 import { CliError } from "./errors.js";
 import { crashScreen } from "./reports.js";
 import type { RunPlan } from "./run-options.js";
-import { planSandbox, SANDBOX_FAILED, type SandboxOptions } from "./sandbox-options.js";
+import { planSandbox, SANDBOX_FAILED, SANDBOX_PORT, type SandboxOptions } from "./sandbox-options.js";
 import { openTerminal } from "./terminal.js";
 
 /** Three of these in a row end the sandbox, whatever its command does. */
@@ -54,7 +55,7 @@ class Sandbox {
     this.#memory = memory;
     this.#hasTerminal = hasTerminal;
     this.#line = new SandboxLine({
-      send: (bytes) => void this.#machine.receive(bytes),
+      send: (bytes) => void this.#port.receive(bytes),
       onOutput: (bytes) => void this.#write(process.stdout, bytes),
       onErrors: (bytes) => void this.#write(process.stderr, bytes),
       onStatus: (status) => {
@@ -63,21 +64,34 @@ class Sandbox {
       },
       onFailure: (message) => {
         this.#failure = message;
+        void this.#machine.stop();
       },
       onRoom: (hasRoom) => void (hasRoom ? process.stdin.resume() : process.stdin.pause()),
     });
-    const release = (): void => this.#machine.releaseOutputs();
+    const release = (): void => this.#port.release();
     process.stdout.on("drain", release);
     process.stderr.on("drain", release);
     this.#machine = new Machine({
       spec: plan.spec,
       resetOnRequest: false,
       onOutput: (output, bytes) => {
-        if (output === "serial") this.#line.push(bytes);
-        return !process.stdout.writableNeedDrain && !process.stderr.writableNeedDrain;
+        if (output === "serial") this.#line.pushSerial(bytes);
+        return true;
       },
       onLog: (message) => this.log(message),
     });
+    this.#port.connect({
+      onOutput: (bytes) => {
+        this.#line.push(bytes);
+        return !process.stdout.writableNeedDrain && !process.stderr.writableNeedDrain;
+      },
+      // There is never more on its way than the guest has given credit for.
+      onInputTaken: () => {},
+    });
+  }
+
+  get #port(): GuestStream {
+    return this.#machine.ports.get(SANDBOX_PORT)!;
   }
 
   async run(): Promise<number> {

@@ -1,10 +1,12 @@
 /** Opens the places that a guest's bytes go to. */
 import { constants, createWriteStream, fstatSync, ftruncateSync, openSync } from "node:fs";
-import { type Readable, Writable } from "node:stream";
+import { createServer, type Socket } from "node:net";
+import { type Duplex, type Readable, Writable } from "node:stream";
 import { ReadStream, WriteStream } from "node:tty";
 import { Pty } from "@tools-kvm/kvm-binding";
+import { removeStale } from "../host/socket-file.js";
 import { CliError, whyNot } from "./errors.js";
-import type { Sink } from "./run-options.js";
+import type { Sink } from "./sink-option.js";
 
 export interface OpenSink {
   readonly output?: Writable;
@@ -13,11 +15,14 @@ export interface OpenSink {
   /** One line for the user, when the place has a name he must know. */
   readonly announcement?: string;
   /** The machine begins: what an earlier one left here goes. */
-  begin?(): void;
+  begin?(): void | Promise<void>;
+  /** Called for each who comes to look; set it before `begin`. */
+  onViewer?: (viewer: Duplex) => void;
   close(): Promise<void>;
 }
 
-export function openSink(option: string, sink: Sink): OpenSink {
+/** @param what as a pty's announcement calls it */
+export function openSink(option: string, sink: Sink, what: string): OpenSink {
   switch (sink.kind) {
     case "null":
       return { close: async () => {} };
@@ -28,7 +33,9 @@ export function openSink(option: string, sink: Sink): OpenSink {
     case "file":
       return openFile(option, sink.path);
     case "pty":
-      return openPty();
+      return openPty(what);
+    case "socket":
+      return openSocket(option, sink.path);
   }
 }
 
@@ -62,7 +69,7 @@ function openFile(option: string, path: string): OpenSink {
 /** Nobody may be looking at a pty; then this much is kept for whoever opens it, and the rest is gone. */
 const PTY_BACKLOG_BYTES = 64 * 1024;
 
-function openPty(): OpenSink {
+function openPty(what: string): OpenSink {
   const pty = Pty.open();
   const terminal = new WriteStream(pty.fd);
   const input = new ReadStream(pty.fd);
@@ -77,11 +84,43 @@ function openPty(): OpenSink {
   return {
     output,
     input,
-    announcement: `serial port on ${pty.path}`,
+    announcement: `${what} on ${pty.path}`,
     close: async () => {
       input.destroy();
       terminal.destroy();
       pty.close();
     },
   };
+}
+
+/** How long a viewer that does not read may keep an ended machine's process alive. */
+const GOODBYE_MS = 1_000;
+
+/** Everybody who connects is a viewer. */
+function openSocket(option: string, path: string): OpenSink {
+  const open: OpenSink = {
+    begin: () =>
+      new Promise((resolve, reject) => {
+        removeStale(path);
+        server.once("error", (error) => reject(new CliError(`${option} socket:${path}: ${whyNot(error)}`)));
+        // The umask decides the socket's mode at bind: nobody else may connect, not even for a moment.
+        const umask = process.umask(0o177);
+        server.listen(path, () => resolve());
+        process.umask(umask);
+      }),
+    async close() {
+      if (!server.listening) return;
+      server.close();
+      setTimeout(() => {
+        for (const socket of sockets) socket.destroy();
+      }, GOODBYE_MS).unref();
+    },
+  };
+  const sockets = new Set<Socket>();
+  const server = createServer((socket) => {
+    sockets.add(socket);
+    socket.on("close", () => sockets.delete(socket)).on("error", () => socket.destroy());
+    open.onViewer?.(socket);
+  });
+  return open;
 }

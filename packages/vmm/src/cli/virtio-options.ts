@@ -20,10 +20,14 @@ export async function planVirtio(
     rng,
     balloon,
     vsock,
-  }: Pick<RunOptions, "name" | "disk" | "net" | "share" | "rng" | "balloon" | "vsock">,
+    console,
+    port,
+  }: Pick<RunOptions, "name" | "disk" | "net" | "share" | "rng" | "balloon" | "vsock" | "console" | "port">,
   onLog: (message: string) => void,
 ): Promise<VirtioPlan> {
-  const count = disk.length + net.length + share.length + (rng ? 1 : 0) + (balloon ? 1 : 0) + (vsock ? 1 : 0);
+  const hasTerminal = console !== undefined;
+  const single = [rng, balloon, vsock, hasTerminal, port.length > 0].filter(Boolean).length;
+  const count = disk.length + net.length + share.length + single;
   if (count > MAXIMUM_VIRTIO_DEVICES) {
     throw new CliError(
       `--disk, --net, --share: ${count} devices, and a machine has room for ${MAXIMUM_VIRTIO_DEVICES}`,
@@ -33,6 +37,8 @@ export async function planVirtio(
   const shares = share.length === 0 ? [] : (await import("./share-option.js")).shareSpecs(share);
   const balloons = balloon === undefined ? [] : [(await import("./balloon-option.js")).balloonSpec(balloon)];
   const vsocks = vsock === undefined ? [] : [(await import("./vsock-option.js")).vsockSpec(vsock)];
+  const consoles =
+    hasTerminal || port.length > 0 ? (await import("./port-option.js")).consoleSpecs(hasTerminal, port) : [];
   const nets = net.length === 0 ? undefined : await (await import("./net-option.js")).planNets(net, name ?? "", onLog);
   return {
     specs: [
@@ -42,6 +48,7 @@ export async function planVirtio(
       ...(rng ? [{ kind: "entropy" as const }] : []),
       ...balloons,
       ...vsocks,
+      ...consoles,
     ],
     close: () => nets?.close(),
   };

@@ -3,8 +3,15 @@ import { describe, expect, it } from "vitest";
 import { ACTION_NAMES, ActionError, checkAllowed, parseAction } from "./actions.js";
 
 describe("a request", () => {
-  it.each(ACTION_NAMES)("of %s is understood", (action) => {
+  it.each(ACTION_NAMES.filter((name) => name !== "resize"))("of %s is understood", (action) => {
     expect(parseAction({ action, more: "is not looked at" })).toEqual({ action });
+  });
+
+  it("to resize the console says how large it is", () => {
+    const size = { columns: 132, rows: 0xffff };
+    expect(parseAction({ action: "resize", ...size })).toEqual({ action: "resize", ...size });
+    for (const columns of [undefined, -1, 0x1_0000, 1.5, "80", null, Number.NaN])
+      expect(() => parseAction({ action: "resize", ...size, columns })).toThrow("whole numbers up to 65535");
   });
 
   it("of anything else is refused in one line that lists the actions, and nothing but ActionError is thrown", () => {

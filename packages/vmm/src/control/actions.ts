@@ -8,6 +8,7 @@ import type { Phase } from "../machine/machine.js";
 import type { RegisterDump } from "../machine/registers.js";
 import { PAGE_BYTES } from "../machine/spec.js";
 import type { BalloonSize } from "../virtio/devices/balloon/balloon.js";
+import { MOST_COLUMNS_OR_ROWS, type TerminalSize } from "../virtio/devices/console/console.js";
 
 export type ActionName = keyof ActionResult;
 
@@ -15,6 +16,8 @@ export type ActionName = keyof ActionResult;
 export interface ActionMore {
   /** What the guest is to give back, in whole pages; absent, it is only asked. */
   balloon: { readonly sizeBytes?: number };
+  /** Of whoever looks at the console. */
+  resize: TerminalSize;
 }
 export type MoreOf<N extends ActionName> = N extends keyof ActionMore ? ActionMore[N] : Record<never, never>;
 
@@ -38,6 +41,7 @@ const ALLOWED: Record<ActionName, readonly Phase[]> = {
   exits: [...ALIVE, "ended"],
   devices: [...ALIVE, "ended"],
   balloon: BOOTED,
+  resize: ALIVE,
   attach: ALIVE,
 };
 
@@ -60,7 +64,15 @@ export function parseAction(value: unknown): VmAction {
     throw new ActionError(`no such action: ${given}; there are ${ACTION_NAMES.join(", ")}`);
   }
   if (name === "balloon") return { action: name, ...balloonMore(value as Record<string, unknown>) };
+  if (name === "resize") return { action: name, ...terminalSize(value as Record<string, unknown>) };
   return { action: name } as VmAction;
+}
+
+function terminalSize({ columns, rows }: Record<string, unknown>): TerminalSize {
+  const fits = (value: unknown): value is number =>
+    Number.isInteger(value) && 0 <= (value as number) && (value as number) <= MOST_COLUMNS_OR_ROWS;
+  if (fits(columns) && fits(rows)) return { columns, rows };
+  throw new ActionError(`a terminal's columns and rows are whole numbers up to ${MOST_COLUMNS_OR_ROWS}`);
 }
 
 function balloonMore({ sizeBytes }: Record<string, unknown>): ActionMore["balloon"] {
@@ -87,7 +99,7 @@ export interface MachineStatus {
   readonly uptimeMs: number;
   /** Of a machine with a balloon. */
   readonly balloon?: BalloonSize | undefined;
-  /** Who is attached to the serial console. */
+  /** Who is attached to the console. */
   readonly viewers: number;
 }
 
@@ -129,5 +141,6 @@ export interface ActionResult {
   exits: readonly ExitRow[];
   devices: readonly DeviceDump[];
   balloon: BalloonReport;
+  resize: MachineStatus;
   attach: MachineStatus;
 }

@@ -21,7 +21,7 @@ export async function ask<N extends ActionName>(name: string, action: N, more?: 
   return result;
 }
 
-/** Joins the serial console: the socket carries its bytes from here on. */
+/** Joins the console: the socket carries its bytes from here on. */
 export async function attach(name: string): Promise<Socket> {
   return (await reach(name, "attach")).socket;
 }

@@ -54,6 +54,9 @@ async function carryOut(controlled: ControlledMachine, request: VmAction): Promi
       return exitRows(machine.ledger.snapshot());
     case "devices":
       return deviceDumps(machine);
+    case "resize":
+      machine.console?.resize(request);
+      break;
     case "balloon":
       return inflate(machine, request.sizeBytes);
   }

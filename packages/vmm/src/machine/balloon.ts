@@ -2,10 +2,9 @@
 import type { Device } from "../devices/device.js";
 import { BALLOON_QUEUE, type BalloonSize, balloonSize, setBalloonTarget } from "../virtio/devices/balloon/balloon.js";
 import type { BalloonStats } from "../virtio/devices/balloon/balloon-stats.js";
-import { INTERRUPT, STATUS } from "../virtio/ids.js";
-import { noteInterrupt, SHARED, type TransportState } from "../virtio/transport.js";
+import type { TransportState } from "../virtio/transport.js";
+import { changeConfig } from "./change-config.js";
 import type { VirtioWires } from "./virtio.js";
-import { interruptBy } from "./virtio-interrupt.js";
 
 /** A driver answers within microseconds; a guest without one never does. */
 const STATS_TIMEOUT_MS = 500;
@@ -32,13 +31,7 @@ export class Balloon {
 
   /** Asks the guest to give back so much from now on, in whole pages; a driver that comes up later is asked as well. */
   setTarget(sizeBytes: number): void {
-    this.#locked((state) => {
-      setBalloonTarget(state.config, sizeBytes);
-      state.configGeneration++;
-      if ((Atomics.load(state.shared, SHARED.STATUS) & STATUS.DRIVER_OK) === 0) return;
-      noteInterrupt(state, INTERRUPT.CONFIGURATION_CHANGE);
-      interruptBy(state, this.#wires.interrupts, this.#wires.line?.raise)();
-    });
+    changeConfig(this.#device, this.#wires, (config) => setBalloonTarget(config, sizeBytes));
   }
 
   /** The guest has said something. */

@@ -1,4 +1,4 @@
-/** Bytes for the guest that its serial port has not taken yet, in the pieces in which they came. */
+/** Bytes for the guest that it has not taken yet, in the pieces in which they came. */
 export class InputQueue {
   readonly #pieces: Uint8Array[] = [];
   /** How much of the first piece has gone. */
@@ -27,6 +27,21 @@ export class InputQueue {
         this.#pieces.shift();
         this.#taken = 0;
       }
+    }
+    return before - this.#length;
+  }
+
+  /** Offers what there is piece by piece until `take`, which says how many bytes it took, leaves some. Returns how many were taken. */
+  offerPieces(take: (piece: Uint8Array) => number): number {
+    const before = this.#length;
+    while (this.#length > 0) {
+      const piece = this.#pieces[0]!.subarray(this.#taken);
+      const taken = take(piece);
+      this.#taken += taken;
+      this.#length -= taken;
+      if (taken < piece.length) break;
+      this.#pieces.shift();
+      this.#taken = 0;
     }
     return before - this.#length;
   }

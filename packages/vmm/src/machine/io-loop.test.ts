@@ -55,6 +55,35 @@ it("raises an interrupt line again when it has gone down with something left to 
   expect(Number(raise.take())).toBe(3);
 });
 
+it("hears what an ended machine's guest has said last, as long as the host's side comes after it", () => {
+  using stop = EventFd.create();
+  using host = EventFd.create();
+  const memory = new TestMemory(0x1000);
+  let behind = 3;
+  const attendant = {
+    fd: host.fd,
+    get isBehind() {
+      return behind > 0;
+    },
+    attend: () => void behind--,
+  };
+  const device = { name: "test", deviceId: 4, features: [], queueSizes: [SIZE], config: new Uint8Array(0) };
+  const run = (nowNs: () => number): void => {
+    const backend: VirtioBackend = { handle: () => 0, attendant, close() {} };
+    const { server } = new TestDevice(device, backend, memory);
+    stop.signal();
+    new IoLoop({ server, backend, kicks: [], stop, nowNs }).run();
+    stop.take();
+  };
+  run(monotonicNs);
+  expect(behind).toBe(0);
+  // A reader that has stopped for good is not waited for.
+  behind = 1000;
+  let clockNs = 0;
+  run(() => (clockNs += 4e8));
+  expect(behind).toBeGreaterThan(990);
+});
+
 it("ends although a queue never runs dry", () => {
   let handled = 0;
   run((queue, stop) => {

@@ -25,6 +25,7 @@ export interface IoLoopOptions {
 const STOP = -1;
 const INPUT = -2;
 const LINE = -3;
+const HOST = -4;
 /**
  * Errors and hang-ups only: no tap or stream socket has urgent data. Not 0: a tap that is deleted says so to those alone
  * who wait for something to read.
@@ -37,6 +38,10 @@ const MOST_LOOKS_NS = 100_000;
 const NS_IN_MS = 1e6;
 /** What a timeout can be; a limit that is spent for longer is looked at again. */
 const MOST_TIMEOUT_MS = 60_000;
+
+/** How long the host's side may take for what an ended machine's guest has said last, and how often it is looked after at least. */
+const LAST_NS = 1e9;
+const LAST_WAIT_MS = 10;
 
 export class IoLoop {
   readonly #options: IoLoopOptions;
@@ -65,9 +70,24 @@ export class IoLoop {
       });
       // Its end is heard of at any time.
       if (backend.input !== undefined) this.#poller.add(backend.input, INPUT, END_ONLY);
+      if (backend.attendant !== undefined) this.#poller.add(backend.attendant, HOST);
       while (this.#step());
+      this.#attendLast();
     } finally {
       this.#poller.close();
+    }
+  }
+
+  /** What the guest has said last is heard, as fast as there is room for it. */
+  #attendLast(): void {
+    const { server, backend, nowNs, stop } = this.#options;
+    if (backend.attendant === undefined) return;
+    this.#poller.remove(stop);
+    const end = nowNs() + LAST_NS;
+    for (;;) {
+      server.attend();
+      if (!backend.attendant.isBehind || nowNs() > end) return;
+      this.#poller.wait(LAST_WAIT_MS);
     }
   }
 
@@ -92,7 +112,8 @@ export class IoLoop {
 
   /** False when the loop is to end. */
   #handleReady(ready: number): boolean {
-    const { kicks, backend } = this.#options;
+    const { kicks, backend, server } = this.#options;
+    let isAttended = false;
     for (let i = 0; i < ready; i++) {
       const key = this.#poller.readyKeys[i]!;
       if (key === STOP) return false;
@@ -100,11 +121,20 @@ export class IoLoop {
         this.#lineLowered();
         continue;
       }
+      if (key === HOST) {
+        isAttended = true;
+        continue;
+      }
       if (key !== INPUT && kicks[key]!.take() === 0) continue;
+      if (backend.attendant !== undefined) {
+        isAttended = true;
+        continue;
+      }
       const hasEnded = key === INPUT && (this.#poller.readyEvents[i]! & (POLLHUP | POLLERR)) !== 0;
       if (key === INPUT || key === backend.input?.queueIndex) this.#deliver(hasEnded);
       else this.#watched.add(key);
     }
+    if (isAttended) server.attend();
     return true;
   }
 

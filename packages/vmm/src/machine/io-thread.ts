@@ -56,6 +56,7 @@ export class IoThread {
       line: wires.line && { raise: wires.line.raise.share(), lowered: wires.line.lowered.share() },
       stop: this.#stop.share(),
       ask: wires.ask?.share(),
+      streams: wires.streams.map((pair) => pair?.[1].share()),
     } satisfies ServeMessage);
   }
 

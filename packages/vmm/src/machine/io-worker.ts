@@ -31,6 +31,8 @@ export interface ServeMessage {
   readonly stop: number;
   /** Of devices that can be asked. */
   readonly ask: number | undefined;
+  /** Tokens of sockets: see BackendSurroundings. */
+  readonly streams: readonly (number | undefined)[];
 }
 
 /** To the main thread. */
@@ -57,7 +59,13 @@ function serve(message: ServeMessage): void {
   const ask = message.ask === undefined ? undefined : EventFd.attach(message.ask);
   const ram = GuestRam.attach(message.ram);
   const registers = registersOf(spec, state, device.name);
-  const backend = openBackend(about, { log, ram, ask, onStats: (stats) => post({ type: "stats", stats }) });
+  const backend = openBackend(about, {
+    log,
+    ram,
+    ask,
+    onStats: (stats) => post({ type: "stats", stats }),
+    streams: message.streams,
+  });
   const server = new DeviceServer({
     state: registers,
     backend,

@@ -12,6 +12,7 @@ import { acpiPm, pressPowerButton } from "../devices/acpi-pm/acpi-pm.js";
 import { buildItems, type FwCfgItems } from "../devices/fw-cfg/items.js";
 import { Assembly, createState, type MachineRequest, namedExits } from "./assembly.js";
 import { Balloon } from "./balloon.js";
+import { Console } from "./console.js";
 import { COMMAND, VCPU_STATE } from "./control.js";
 import { type CrashReport, crashReport } from "./crash-report.js";
 import { enterKernel } from "./entry-state.js";
@@ -20,6 +21,7 @@ import { firmwareTables, placeFirmwareTables } from "./firmware-tables.js";
 import { FlashMemory } from "./flash-memory.js";
 import { firmwareContents, machineContents } from "./fw-cfg-contents.js";
 import { GuestRam, ramSpan } from "./guest-ram.js";
+import { GuestStream } from "./guest-stream.js";
 import { InputQueue } from "./input-queue.js";
 import { IoPause } from "./io-pause.js";
 import { IoThread } from "./io-thread.js";
@@ -89,6 +91,10 @@ export class Machine {
   readonly startedAtMs = Date.now();
   /** What the guest gives back of its memory, when the machine has such a device. */
   readonly balloon: Balloon | undefined;
+  /** The guest's terminal on virtio (hvc0), when the machine has one. */
+  readonly console: Console | undefined;
+  /** By name, ports whose other ends are here. */
+  readonly ports: ReadonlyMap<string, GuestStream>;
 
   readonly #options: MachineOptions;
   readonly #state: SharedArrayBuffer;
@@ -157,6 +163,7 @@ export class Machine {
     );
     const balloon = this.#wires.find(({ placement }) => placement.spec.kind === "balloon");
     this.balloon = balloon && new Balloon(this.assembly.device(balloon.placement.device.name), balloon);
+    [this.console, this.ports] = this.#guestStreams();
     this.ended = new Promise((resolve) => {
       this.#settle = resolve;
     });
@@ -216,6 +223,25 @@ export class Machine {
       onStats: (stats) => this.balloon?.receive(stats),
       onFailure: (message) => this.#finish({ why: "failed", status: 1, message }),
     });
+  }
+
+  #guestStreams(): [Console | undefined, Map<string, GuestStream>] {
+    let console: Console | undefined;
+    const ports = new Map<string, GuestStream>();
+    for (const wires of this.#wires) {
+      const { spec, device } = wires.placement;
+      wires.streams.forEach((pair, index) => {
+        const port = spec.kind === "console" ? spec.ports[index] : undefined;
+        if (pair === undefined) return;
+        if (port === undefined) console ??= new Console(this.assembly.device(device.name), wires, pair[0]);
+        else ports.set(port.name, new GuestStream(pair[0]));
+      });
+    }
+    return [console, ports];
+  }
+
+  get #streams(): GuestStream[] {
+    return [...(this.console === undefined ? [] : [this.console]), ...this.ports.values()];
   }
 
   #boot(): void {
@@ -490,11 +516,13 @@ export class Machine {
     this.#phase = "ended";
     this.#ioPause.release();
     void this.#stopLoops().then(async () => {
+      for (const stream of this.#streams) stream.flow();
       // Disks are closed by the threads that have them; nothing is lost when this process ends.
       await Promise.all(this.#ioThreads.map((thread) => thread.end()));
       try {
         this.#heldOutputs.clear();
         this.#drainOutputs();
+        for (const stream of this.#streams) stream.close();
       } finally {
         this.#close();
         this.#settle(end);

@@ -66,10 +66,11 @@ export interface PciPlace {
   readonly firstGsi: number;
 }
 
-export type OutputName = "serial" | "debug";
+/** `console`: characters of an emergency; the rest of a console goes another way (guest-stream.ts). */
+export type OutputName = "serial" | "debug" | "console";
 
 /** Bytes of each output's ring, a power of two. */
-export const OUTPUT_BYTES: Record<OutputName, number> = { serial: 64 * 1024, debug: 16 * 1024 };
+export const OUTPUT_BYTES: Record<OutputName, number> = { serial: 64 * 1024, debug: 16 * 1024, console: 4 * 1024 };
 
 const pio = (base: number, sizeBytes: number, deviceOffset = 0): PlacedWindow => ({
   bus: "pio",
@@ -135,8 +136,11 @@ export function describePc(spec: MachineSpec): AcpiMachine {
 }
 
 function virtioPlacement({ device, base, gsi, slot }: VirtioPlacement): Placement {
-  if (slot === undefined) return { definition: virtioMmio(device), windows: [mmio(base, MMIO_SIZE_BYTES)], irq: gsi };
+  const output = device.emergencyWrite === undefined ? {} : { output: "console" as const };
+  if (slot === undefined)
+    return { definition: virtioMmio(device), windows: [mmio(base, MMIO_SIZE_BYTES)], irq: gsi, ...output };
   return {
+    ...output,
     definition: virtioPci(device, { slot, barBase: base }),
     windows: [{ bus: "mmio", base, sizeBytes: BAR_BYTES, isMovable: true }],
     pci: { slot, firstGsi: gsi },

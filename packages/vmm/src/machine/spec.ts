@@ -97,7 +97,21 @@ export interface VsockSpec {
   readonly path: string;
 }
 
-export type VirtioSpec = DiskSpec | EntropySpec | NetSpec | ShareSpec | BalloonSpec | VsockSpec;
+/** A terminal of the guest's, or named streams between its programs and the host. */
+export interface ConsoleSpec {
+  readonly kind: "console";
+  /** Without any the device is one terminal. */
+  readonly ports: readonly PortSpec[];
+}
+
+export interface PortSpec {
+  /** In the guest it is /dev/virtio-ports/NAME. */
+  readonly name: string;
+  /** Absolute, of the unix socket by which the host's programs reach it; without one the machine's owner has the other end. */
+  readonly path?: string;
+}
+
+export type VirtioSpec = DiskSpec | EntropySpec | NetSpec | ShareSpec | BalloonSpec | VsockSpec | ConsoleSpec;
 
 const KIB = 1024;
 const MIB = 1024 * KIB;

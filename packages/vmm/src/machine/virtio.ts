@@ -1,8 +1,9 @@
 /** A machine's virtio devices: what is in its spec, where each stands, and the eventfds between driver and device. */
-import { EventFd } from "@tools-kvm/kvm-binding";
+import { EventFd, UnixSocket } from "@tools-kvm/kvm-binding";
 import type { VirtioDevice } from "../virtio/device.js";
 import { balloonDevice } from "../virtio/devices/balloon/balloon.js";
 import { blockDevice } from "../virtio/devices/block/block.js";
+import { consoleDevice } from "../virtio/devices/console/console.js";
 import { entropyDevice } from "../virtio/devices/entropy/entropy.js";
 import { netDevice } from "../virtio/devices/net/net.js";
 import { shareDevice } from "../virtio/devices/share/share.js";
@@ -42,6 +43,7 @@ const SHORT_NAME: Record<VirtioSpec["kind"], string> = {
   share: "9p",
   balloon: "balloon",
   vsock: "vsock",
+  console: "console",
 };
 
 export function placeVirtio({
@@ -92,6 +94,8 @@ function deviceOf(spec: VirtioSpec, name: string): VirtioDevice {
       return balloonDevice({ ...spec, name });
     case "vsock":
       return vsockDevice({ ...spec, name });
+    case "console":
+      return consoleDevice({ name, ports: spec.ports.map((port) => port.name) });
     case "net":
       return netDevice({ ...spec, name, offloads: spec.link.type === "tap" });
   }
@@ -114,6 +118,9 @@ export class VirtioWires {
   /** The host wants to know something of the guest: of devices that can be asked. */
   readonly ask: EventFd | undefined;
 
+  /** Of consoles: for each stream whose other end is here that end, and the device's. */
+  readonly streams: readonly (readonly [UnixSocket, UnixSocket] | undefined)[];
+
   /** On PCI, the line for drivers without MSI-X: to raise it, and told when the guest has seen to it. */
   readonly line: InterruptLine | undefined;
 
@@ -123,6 +130,7 @@ export class VirtioWires {
       this.line = { gsi, raise: EventFd.create(), lowered: EventFd.create() };
     }
     this.ask = placement.spec.kind === "balloon" ? EventFd.create() : undefined;
+    this.streams = streamsOf(placement.spec).map((isHere) => (isHere ? UnixSocket.pair() : undefined));
     this.kicks = placement.device.queueSizes.map(() => EventFd.create());
     const count = placement.slot === undefined ? 1 : vectorCount(placement.device);
     this.interrupts = Array.from({ length: count }, () => EventFd.create());
@@ -158,5 +166,12 @@ export class VirtioWires {
     this.line?.raise.close();
     this.line?.lowered.close();
     this.ask?.close();
+    for (const pair of this.streams) for (const end of pair ?? []) end.close();
   }
+}
+
+/** Whether the other end of each stream is with the machine's owner. */
+function streamsOf(spec: VirtioSpec): boolean[] {
+  if (spec.kind !== "console") return [];
+  return spec.ports.length === 0 ? [true] : spec.ports.map(({ path }) => path === undefined);
 }

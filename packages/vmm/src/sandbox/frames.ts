@@ -1,6 +1,7 @@
 /**
- * The line between vmm and the first process of a sandbox, over the serial port. A frame is 0x01, a letter, the payload's length in two
- * bytes (little-endian), and the payload; what is outside of frames is the kernel's console. The guest's side is
+ * The line between vmm and the first process of a sandbox, over a port of a virtio console, and until the guest has its driver over the
+ * serial port, beside the kernel's console. A frame is 0x01, a letter, the payload's length in two
+ * bytes (little-endian), and the payload. The guest's side is
  * packages/firmware/sandbox-init/line.c.
  */
 

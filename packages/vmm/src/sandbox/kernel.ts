@@ -15,7 +15,7 @@ export class KernelChoiceError extends Error {
   override readonly name = "KernelChoiceError";
 }
 
-const REQUIRED = ["virtio_mmio", "9pnet_virtio", "9p", "overlay"];
+const REQUIRED = ["virtio_mmio", "virtio_console", "9pnet_virtio", "9p", "overlay"];
 const FOR_NETWORK = "virtio_net";
 
 /** Where to look; the root of a file system. */

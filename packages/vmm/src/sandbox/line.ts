@@ -28,6 +28,7 @@ const KEPT_CONSOLE_BYTES = 16 * 1024;
 export class SandboxLine {
   readonly #handlers: SandboxLineHandlers;
   readonly #reader: FrameReader;
+  readonly #serialReader: FrameReader;
   #console: Buffer = Buffer.alloc(0);
   #isReady = false;
   #credit = INPUT_WINDOW_BYTES;
@@ -38,12 +39,14 @@ export class SandboxLine {
 
   constructor(handlers: SandboxLineHandlers) {
     this.#handlers = handlers;
-    this.#reader = new FrameReader({
-      onFrame: (letter, payload) => this.#take(letter, payload),
-      onConsole: (bytes) => {
+    const from = {
+      onFrame: (letter: GuestLetter, payload: Uint8Array) => this.#take(letter, payload),
+      onConsole: (bytes: Uint8Array) => {
         this.#console = Buffer.concat([this.#console, bytes]).subarray(-KEPT_CONSOLE_BYTES);
       },
-    });
+    };
+    this.#reader = new FrameReader(from);
+    this.#serialReader = new FrameReader(from);
   }
 
   /** What the kernel has said on its console: nothing, unless something is wrong. */
@@ -56,9 +59,14 @@ export class SandboxLine {
     return this.#isReady;
   }
 
-  /** Bytes from the guest. */
+  /** Bytes from the guest's port. */
   push(bytes: Uint8Array): void {
     this.#reader.push(bytes);
+  }
+
+  /** Bytes from its serial port. */
+  pushSerial(bytes: Uint8Array): void {
+    this.#serialReader.push(bytes);
   }
 
   input(bytes: Uint8Array): void {

@@ -45,7 +45,8 @@ function bzImage(version: string): Buffer {
   return bytes;
 }
 
-const ALL = "fs/9p.ko: net/9pnet.ko\nnet/9pnet.ko:\nnet/9pnet_virtio.ko: net/9pnet.ko\nfs/overlay.ko.xz:\n";
+const ALL =
+  "fs/9p.ko: net/9pnet.ko\nnet/9pnet.ko:\nnet/9pnet_virtio.ko: net/9pnet.ko\nfs/overlay.ko.xz:\nchar/virtio_console.ko:\n";
 
 function install(version: string, dep = ALL): void {
   put(`boot/vmlinuz-${version}`, bzImage(version));
@@ -65,6 +66,7 @@ describe("the kernel of a sandbox", () => {
   it("has its modules in the order of insertion, dependencies first, and none that is built in", () => {
     install("6.1.0");
     expect(find().modules.map((path) => path.slice(path.indexOf("6.1.0/") + 6))).toEqual([
+      "char/virtio_console.ko",
       "net/9pnet.ko",
       "net/9pnet_virtio.ko",
       "fs/9p.ko",
@@ -77,7 +79,7 @@ describe("the kernel of a sandbox", () => {
     install("6.0.0", `${ALL}net/virtio_net.ko:\n`);
     expect(find("6.1.0-cloud", true).path).toContain("6.0.0");
     rmSync(join(root, "boot/vmlinuz-6.0.0"));
-    expect(() => find()).toThrow(/6.1.0-cloud has no module 9pnet_virtio, 9p in /);
+    expect(() => find()).toThrow(/6.1.0-cloud has no module virtio_console, 9pnet_virtio, 9p in /);
   });
 
   it("lies beside its modules elsewhere than on Debian", () => {

@@ -18,6 +18,8 @@ export interface VirtioDevice {
   readonly config: Uint8Array;
   /** From and to: bytes of it that drivers may write. */
   readonly driverConfig?: readonly [number, number];
+  /** Where in it a driver may write characters, one at a time, even before it has set up a queue. */
+  readonly emergencyWrite?: number;
   /** From and to: bytes of it that stay as they are when it is reset again. */
   readonly keptConfig?: readonly [number, number];
 }
@@ -44,6 +46,8 @@ export interface VirtioBackend {
     negotiated: Negotiated,
     done: (chain: DescriptorChain, writtenBytes: number) => void,
   ): void;
+  /** For devices that see to all of their queues by themselves; handle() is not called then. */
+  readonly attendant?: VirtioAttendant;
   /** For devices that have something to say unasked. */
   readonly input?: VirtioInput;
   /** Queues in which the device has nothing to say: it leaves the driver's buffers where they are. */
@@ -51,6 +55,20 @@ export interface VirtioBackend {
   /** Chains are handled only while it lets them; handle() charges it. */
   readonly limit?: RateLimit | undefined;
   close(): void;
+}
+
+/** Sees to all queues of a device together. */
+export interface VirtioAttendant {
+  /** Readable when something has happened on the host's side. */
+  readonly fd: number;
+  /** The last attend() has left something of the driver's where it is, for lack of room on the host's side or of time. */
+  readonly isBehind: boolean;
+  /**
+   * Called then, and whenever the driver has notified any queue. Returns before long: whoever wants to reset the device waits.
+   * @param ready a queue, if the driver has it in use
+   * @param announceConfig has the driver read the configuration space again
+   */
+  attend(ready: (index: number) => Virtqueue | undefined, negotiated: Negotiated, announceConfig: () => void): void;
 }
 
 /** Something outside that the device hands on to its driver, in buffers that the driver has left in a queue. */

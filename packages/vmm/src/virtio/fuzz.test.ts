@@ -9,6 +9,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { UnixSocket } from "@tools-kvm/kvm-binding";
 import { afterAll, describe, expect, it } from "vitest";
 import { T } from "../share/messages.js";
 import { NinePServer } from "../share/server.js";
@@ -16,6 +17,8 @@ import { balloonDevice } from "./devices/balloon/balloon.js";
 import { BalloonBackend } from "./devices/balloon/balloon-backend.js";
 import { blockDevice } from "./devices/block/block.js";
 import { BlockBackend } from "./devices/block/block-backend.js";
+import { CONSOLE_QUEUE, consoleDevice, portQueues } from "./devices/console/console.js";
+import { ConsoleBackend } from "./devices/console/console-backend.js";
 import { entropyDevice } from "./devices/entropy/entropy.js";
 import { EntropyBackend } from "./devices/entropy/entropy-backend.js";
 import { netDevice } from "./devices/net/net.js";
@@ -107,7 +110,35 @@ function share(): Target {
   };
 }
 
-const TARGETS = { disk, network, balloon, socket, entropy, share };
+/** To a program of the host's that takes all, and has always something to say. */
+function console(options: "terminal" | "ports"): Target {
+  const [host, socket] = UnixSocket.pair();
+  const isTerminal = options === "terminal";
+  const backend = new ConsoleBackend(
+    isTerminal ? { terminal: { socket } } : { ports: [{ name: "fuzz", source: { socket } }] },
+  );
+  const into = new Uint8Array(2 ** 20);
+  const attendant = {
+    fd: backend.attendant.fd,
+    isBehind: false,
+    attend: (...from: Parameters<typeof backend.attendant.attend>) => {
+      while (host.receive(into) > 0);
+      host.send(into.subarray(0, 100));
+      backend.attendant.attend(...from);
+    },
+  };
+  const close = (): void => {
+    backend.close();
+    host.close();
+  };
+  return {
+    device: consoleDevice({ name: "virtio-console0", ports: isTerminal ? [] : ["fuzz"] }),
+    backend: { handle: () => 0, attendant, close },
+    queues: isTerminal ? [CONSOLE_QUEUE.RX, CONSOLE_QUEUE.TX] : [CONSOLE_QUEUE.CONTROL_TX, portQueues(1).tx],
+  };
+}
+
+const TARGETS = { disk, network, balloon, socket, entropy, share, terminal: () => console("terminal"), ports: () => console("ports") };
 
 describe.each(TRANSPORTS)(`${CHAINS} mutated chains over %s (FUZZ_SEED=${SEED})`, (transport) => {
   it.each(Object.entries(TARGETS).filter(([kind]) => ONLY === undefined || kind === ONLY))(

@@ -159,7 +159,8 @@ class HostileDriver implements Outcome {
 
   #serve(): void {
     const { server } = this.#test;
-    if (this.#target.backend.input?.queueIndex === this.#index) server.deliver();
+    if (this.#target.backend.attendant !== undefined) server.attend();
+    else if (this.#target.backend.input?.queueIndex === this.#index) server.deliver();
     else server.serve(this.#index);
   }
 

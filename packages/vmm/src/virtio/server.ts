@@ -116,6 +116,17 @@ export class DeviceServer {
     });
   }
 
+  /** Lets a device that sees to its queues by itself do so. */
+  attend(): void {
+    const { attendant } = this.#options.backend;
+    this.#atQueues(() => {
+      const announceConfig = (): void => this.#interrupt(INTERRUPT.CONFIGURATION_CHANGE);
+      attendant?.attend((index) => this.#ready(index), this.#negotiated, announceConfig);
+      if (this.#epoch === this.#currentEpoch()) for (const [index, queue] of this.#queues) this.#tell(index, queue);
+      return false;
+    });
+  }
+
   get inputHasEnded(): boolean {
     return this.#inputEnded;
   }

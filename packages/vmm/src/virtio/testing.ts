@@ -316,7 +316,10 @@ export class TestDevice {
   }
 
   /** Section 3.1.1, with every feature that the device offers except `without`. */
-  start(queue: TestDriver, { index = 0, without = [] as readonly number[] } = {}): void {
+  start(
+    queue: TestDriver,
+    { index = 0, without = [] as readonly number[], more = [] as readonly (readonly [number, TestDriver])[] } = {},
+  ): void {
     const { registers } = this;
     registers.status = 0;
     registers.status = STATUS.ACKNOWLEDGE | STATUS.DRIVER;
@@ -326,9 +329,11 @@ export class TestDevice {
       registers.accept(select, wanted >>> 0);
     });
     registers.status = STATUS.ACKNOWLEDGE | STATUS.DRIVER | STATUS.FEATURES_OK;
-    registers.selectQueue(index);
-    registers.placeQueue(queue);
-    registers.setQueueReady(1);
+    for (const [number, each] of [[index, queue] as const, ...more]) {
+      registers.selectQueue(number);
+      registers.placeQueue(each);
+      registers.setQueueReady(1);
+    }
     registers.status |= STATUS.DRIVER_OK;
   }
 }

@@ -105,7 +105,7 @@ function write(
   port: DevicePort,
 ): void {
   if (offset >= MMIO.CONFIG) {
-    writeDeviceConfig(fixed.device, state.config, offset - MMIO.CONFIG, sizeBytes, value);
+    writeDeviceConfig(fixed.device, state.config, offset - MMIO.CONFIG, sizeBytes, value, port);
     return;
   }
   if (sizeBytes !== 4) return;

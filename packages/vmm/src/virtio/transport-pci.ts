@@ -157,7 +157,7 @@ function writeBar(fixed: Fixed, state: PciState, offset: number, sizeBytes: numb
       return;
     }
     case BAR.DEVICE:
-      writeDeviceConfig(fixed.device, state.config, at, sizeBytes, value);
+      writeDeviceConfig(fixed.device, state.config, at, sizeBytes, value, port);
       return;
     case BAR.MSIX_TABLE:
       if (sizeBytes === WORD_BYTES) writeTable(state, at / WORD_BYTES, value, port);

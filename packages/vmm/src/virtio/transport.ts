@@ -2,6 +2,7 @@
  * What a virtio device's driver sets up, whatever bus it stands on (virtio 1.2, chapters 2 and 3): status, features, queues and
  * configuration, as state in shared memory. A transport is only where each of these is found among its registers.
  */
+import type { DevicePort } from "../devices/device.js";
 import { bytes, type Struct, u32, words } from "../state/struct.js";
 import type { VirtioDevice } from "./device.js";
 import { FEATURE, INTERRUPT, STATUS } from "./ids.js";
@@ -166,15 +167,17 @@ export function setQueueReady(
   releaseQueues(shared);
 }
 
-/** A driver's write to the configuration space: only what is the driver's changes. */
+/** A driver's write to the configuration space: only what is the driver's changes. A character of an emergency is emitted. */
 export function writeDeviceConfig(
-  { driverConfig = [0, 0] }: VirtioDevice,
+  { driverConfig = [0, 0], emergencyWrite }: VirtioDevice,
   config: Uint8Array,
   at: number,
   sizeBytes: number,
   value: number,
+  port: Pick<DevicePort, "emit">,
 ): void {
   const [from, to] = driverConfig;
+  if (at === emergencyWrite) port.emit(value & 0xff);
   for (let i = 0; i < sizeBytes; i++) if (at + i >= from && at + i < to) config[at + i] = value >>> (8 * i);
 }
 

@@ -2,7 +2,7 @@
  * What a machine file can say: one table, from which reading, writing and the schema come. The names are those of `vmm run`'s options
  * without their dashes.
  */
-import { type ItemForm, shareForm, wordsForm } from "./items.js";
+import { type FindPath, type ItemForm, portForm, shareForm, sinkPath, wholePath, wordsForm } from "./items.js";
 
 export type Field =
   /** As on the command line. `path` says which texts name a file, which is meant relative to the machine file. */
@@ -10,7 +10,7 @@ export type Field =
       readonly kind: "text";
       readonly about: string;
       readonly choices?: readonly string[];
-      readonly path?: (text: string) => PathIn | undefined;
+      readonly path?: FindPath;
     }
   /** A number, or a text with a unit. */
   | { readonly kind: "quantity"; readonly about: string }
@@ -18,22 +18,10 @@ export type Field =
   | { readonly kind: "paths"; readonly about: string }
   | { readonly kind: "items"; readonly about: string; readonly form: ItemForm };
 
-/** A path, and what stands before it. */
-export interface PathIn {
-  readonly before: string;
-  readonly path: string;
-}
-
-const wholePath = (path: string): PathIn => ({ before: "", path });
 const FIRMWARE_WORDS = ["rom", "seabios", "ovmf"];
-const SINK = "file:";
 
-const firmwarePath = (text: string): PathIn | undefined =>
-  FIRMWARE_WORDS.includes(text) ? undefined : wholePath(text);
-const sinkPath = (text: string): PathIn | undefined =>
-  text.startsWith(SINK) ? { before: SINK, path: text.slice(SINK.length) } : undefined;
-
-const vsockPath = (text: string): PathIn | undefined => {
+const firmwarePath: FindPath = (text) => (FIRMWARE_WORDS.includes(text) ? undefined : wholePath(text));
+const vsockPath: FindPath = (text) => {
   const [, before, path] = /^(cid=[^,]*,uds=)(.+)$/s.exec(text) ?? [];
   return path === undefined ? undefined : { before: before!, path };
 };
@@ -49,7 +37,7 @@ export const FIELDS: Readonly<Record<string, Field>> = {
     kind: "items",
     about: "disk images",
     form: wordsForm("file", {
-      file: { kind: "text", path: true },
+      file: { kind: "text", path: wholePath },
       format: { kind: "text", choices: ["raw", "qcow2"] },
       ro: { kind: "flag" },
       cache: { kind: "text", choices: ["writeback", "direct"] },
@@ -89,6 +77,12 @@ export const FIELDS: Readonly<Record<string, Field>> = {
   "virtio-rings": { kind: "text", about: "queues of virtio devices", choices: ["split", "packed"] },
   bus: { kind: "text", about: "what virtio devices stand on", choices: ["mmio", "pci"] },
   serial: { kind: "text", about: "serial port: stdio, file:PATH, pty or null", path: sinkPath },
+  console: {
+    kind: "text",
+    about: "terminal on virtio: stdio, pty, file:PATH, socket:PATH or null",
+    path: sinkPath,
+  },
+  port: { kind: "items", about: "named streams between programs of the guest and the host", form: portForm },
   "debug-console": { kind: "text", about: "port 0x402: stderr, file:PATH or null", path: sinkPath },
   irqchip: { kind: "text", about: "interrupt controllers", choices: ["kernel", "split"] },
   reboot: { kind: "flag", about: "boot again when the guest resets" },

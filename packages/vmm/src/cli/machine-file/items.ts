@@ -1,7 +1,28 @@
 /** Devices as a machine file has them, objects, and as the command line has them, texts with words behind commas. */
+import { resolve } from "node:path";
+
+/** A path, and what stands before it. */
+export interface PathIn {
+  readonly before: string;
+  readonly path: string;
+}
+/** The path in a text that names a file, which is meant relative to the machine file. */
+export type FindPath = (text: string) => PathIn | undefined;
+
+export const wholePath: FindPath = (path) => ({ before: "", path });
+export const sinkPath: FindPath = (text) => {
+  const [, before, path] = /^(file:|socket:)(.+)$/s.exec(text) ?? [];
+  return path === undefined ? undefined : { before: before!, path };
+};
+
+/** The text with its path made absolute. */
+export function resolvedIn(folder: string, text: string, find: FindPath | undefined): string {
+  const found = find?.(text);
+  return found === undefined ? text : `${found.before}${resolve(folder, found.path)}`;
+}
 
 export type Property =
-  | { readonly kind: "text"; readonly choices?: readonly string[]; readonly path?: boolean }
+  | { readonly kind: "text"; readonly choices?: readonly string[]; readonly path?: FindPath }
   | { readonly kind: "texts" }
   | { readonly kind: "number" }
   | { readonly kind: "flag" };
@@ -53,7 +74,7 @@ export function wordsForm(lead: string, properties: ItemForm["properties"]): Ite
 
 /** `TAG=DIR[,ro]`: the folder's name may have commas in it. */
 export const shareForm: ItemForm = {
-  properties: { tag: { kind: "text" }, dir: { kind: "text", path: true }, ro: { kind: "flag" } },
+  properties: { tag: { kind: "text" }, dir: { kind: "text", path: wholePath }, ro: { kind: "flag" } },
   required: ["tag", "dir"],
   parse(text) {
     const match = /^([^=]+)=(.+?)(,ro)?$/s.exec(text);
@@ -66,4 +87,15 @@ export const shareForm: ItemForm = {
     const folder = `${dir}`.endsWith(",ro") ? `${dir}/` : `${dir}`;
     return `${tag}=${folder}${ro === true ? ",ro" : ""}`;
   },
+};
+
+/** `NAME=WHERE`. */
+export const portForm: ItemForm = {
+  properties: { name: { kind: "text" }, to: { kind: "text", path: sinkPath } },
+  required: ["name", "to"],
+  parse(text) {
+    const [, name, to] = /^([^=]*)=(.*)$/s.exec(text) ?? [];
+    return name === undefined ? undefined : { name, to: to! };
+  },
+  format: ({ name, to }) => `${name}=${to}`,
 };

@@ -7,7 +7,7 @@ import { hasKvm, NEEDS_KVM, Scratch, VMM } from "tools-testing";
 import { afterAll, describe, expect, it } from "vitest";
 import { CliError } from "../errors.js";
 import { FIELDS, optionKey } from "./fields.js";
-import type { Item, ItemForm } from "./items.js";
+import { type Item, type ItemForm, wholePath } from "./items.js";
 import { machineOptions } from "./read.js";
 import { machineFileSchema } from "./schema.js";
 import { type MachineFile, machineFile } from "./write.js";
@@ -32,7 +32,7 @@ function anyItem({ properties, required }: ItemForm): fc.Arbitrary<Item> {
     if (property.kind === "number") return [key, fc.nat()];
     if (property.kind === "texts") return [key, fc.array(word, { minLength: 1, maxLength: 3 })];
     if (property.choices !== undefined) return [key, fc.constantFrom(...property.choices)];
-    if (property.path === true) return [key, path];
+    if (property.path === wholePath) return [key, path];
     // A share's tag ends at the first equals sign.
     return [key, word.filter((text) => !text.includes("="))];
   });
@@ -128,7 +128,7 @@ describe.skipIf(!hasKvm)(`vmm run --config${NEEDS_KVM}`, () => {
   it("runs what vmm config has written, and the command line goes before it", async () => {
     const line = ["--cpus", "2", "--memory", "64M", "--append", "quiet run=smp; poweroff", "--rng"];
     const { stdout: json } = await scratch.run(["config", ...line]);
-    expect(JSON.parse(json)).toMatchObject({ cpus: 2, memory: "64M", rng: true, serial: "stdio", reboot: true });
+    expect(JSON.parse(json)).toMatchObject({ cpus: 2, memory: "64M", rng: true, irqchip: "kernel", reboot: true });
     const file = scratch.file("machine.json", json);
     const run = await scratch.run(["run", "--config", file]);
     expect(run).toMatchObject({ status: 0 });

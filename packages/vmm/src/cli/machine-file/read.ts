@@ -3,7 +3,7 @@ import { closeSync, openSync, readSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { CliError, whyNot } from "../errors.js";
 import { FIELDS, type Field, optionKey } from "./fields.js";
-import type { Item, ItemForm, Property } from "./items.js";
+import { type Item, type ItemForm, type Property, resolvedIn } from "./items.js";
 
 /** By the keys of RunOptions. */
 export type OptionValues = Record<string, string | boolean | readonly string[]>;
@@ -78,8 +78,7 @@ function fieldValue(field: Field, value: unknown, context: Context): OptionValue
       return typeof value === "string" ? value : refuse(place, "a whole number, or a text");
     case "text": {
       const text = textValue(value, field.choices, context);
-      const found = field.path?.(text);
-      return found === undefined ? text : `${found.before}${resolve(folder, found.path)}`;
+      return resolvedIn(folder, text, field.path);
     }
     case "paths":
       return elements(value, context).map((each) => resolve(folder, textValue(each.value, undefined, each.context)));
@@ -130,7 +129,7 @@ function propertyValue(property: Property, value: unknown, context: Context): It
       return elements(value, context).map((each) => textValue(each.value, undefined, each.context));
     case "text": {
       const text = textValue(value, property.choices, context);
-      return property.path === true ? resolve(folder, text) : text;
+      return resolvedIn(folder, text, property.path);
     }
   }
 }

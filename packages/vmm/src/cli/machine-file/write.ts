@@ -1,7 +1,7 @@
 /** A command line as the machine file that means the same. */
 import { resolve } from "node:path";
 import { FIELDS, type Field, optionKey } from "./fields.js";
-import type { Item } from "./items.js";
+import { type Item, resolvedIn } from "./items.js";
 
 export type MachineFile = Record<string, string | number | boolean | readonly (string | Item)[]>;
 
@@ -22,10 +22,8 @@ function fileValue(field: Field, value: unknown, folder: string): MachineFile[st
       return value as boolean;
     case "quantity":
       return /^(0|[1-9]\d{0,14})$/.test(value as string) ? Number(value) : (value as string);
-    case "text": {
-      const found = field.path?.(value as string);
-      return found === undefined ? (value as string) : `${found.before}${resolve(folder, found.path)}`;
-    }
+    case "text":
+      return resolvedIn(folder, value as string, field.path);
     case "paths":
       return (value as string[]).map((path) => resolve(folder, path));
     case "items":
@@ -36,7 +34,7 @@ function fileValue(field: Field, value: unknown, folder: string): MachineFile[st
         return Object.fromEntries(
           Object.entries(item).map(([key, part]) => {
             const property = properties[key]!;
-            return [key, property.kind === "text" && property.path === true ? resolve(folder, `${part}`) : part];
+            return [key, property.kind === "text" ? resolvedIn(folder, `${part}`, property.path) : part];
           }),
         );
       });

@@ -2,8 +2,9 @@
  * The socket device on unix sockets, as Firecracker has it: who connects to PATH and sends `CONNECT PORT` reaches that port of the
  * guest and is answered `OK`; a program of the guest's that connects to the host's port P reaches the unix socket PATH_P.
  */
-import { statSync, unlinkSync } from "node:fs";
+import { unlinkSync } from "node:fs";
 import { EventFd, POLLHUP, POLLIN, POLLOUT, Poller, UnixListener, UnixSocket } from "@tools-kvm/kvm-binding";
+import { removeStale } from "../../../host/socket-file.js";
 import type { VirtioBackend, VirtioInput } from "../../device.js";
 import { type DescriptorChain, type Virtqueue, VirtqueueFault } from "../../virtqueue.js";
 import { skipBytes, takeBytes, totalBytes } from "../block/buffers.js";
@@ -329,16 +330,6 @@ function connectTo(path: string): UnixSocket | undefined {
     return UnixSocket.connect(path);
   } catch {
     return undefined;
-  }
-}
-
-/** A socket at which nobody listens any more, from a machine that could not remove it. */
-function removeStale(path: string): void {
-  if (statSync(path, { throwIfNoEntry: false })?.isSocket() !== true) return;
-  try {
-    UnixSocket.connect(path).close();
-  } catch (error) {
-    if (/ECONNREFUSED/.test((error as Error).message)) unlinkSync(path);
   }
 }
 
