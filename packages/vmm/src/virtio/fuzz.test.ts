@@ -138,7 +138,16 @@ function console(options: "terminal" | "ports"): Target {
   };
 }
 
-const TARGETS = { disk, network, balloon, socket, entropy, share, terminal: () => console("terminal"), ports: () => console("ports") };
+const TARGETS = {
+  disk,
+  network,
+  balloon,
+  socket,
+  entropy,
+  share,
+  terminal: () => console("terminal"),
+  ports: () => console("ports"),
+};
 
 describe.each(TRANSPORTS)(`${CHAINS} mutated chains over %s (FUZZ_SEED=${SEED})`, (transport) => {
   it.each(Object.entries(TARGETS).filter(([kind]) => ONLY === undefined || kind === ONLY))(
