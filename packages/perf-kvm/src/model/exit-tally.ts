@@ -17,6 +17,8 @@ import { UserspaceTally } from "./userspace-tally.js";
  */
 const MAXIMUM_DETAILED_KINDS = 256;
 const OTHER = -1;
+/** Kinds that are looked at before the map. A power of two. */
+const RECENT = 64;
 /** A kind's number: 16 bits of the reason, 2 of the instruction set, 33 of the exit information (0 is none). */
 const REASON_UNIT = 2 ** 35;
 const ISA_UNIT = 2 ** 33;
@@ -38,6 +40,8 @@ export interface ExitTallyOptions {
 
 export class ExitTally {
   readonly #hardware = new Map<number, HardwareKind>();
+  readonly #recentKeys = new Float64Array(RECENT).fill(Number.NaN);
+  readonly #recentKinds = new Array<HardwareKind | undefined>(RECENT);
   readonly #userspace: UserspaceTally;
   readonly #budget: KindBudget;
   #pending: HardwareKind | undefined;
@@ -213,7 +217,12 @@ export class ExitTally {
   #kindOf(isa: number, reason: number, info1: number): HardwareKind {
     const byReason = (reason & 0xffff) * REASON_UNIT + isa * ISA_UNIT;
     const key = hasDetail(isa, reason) ? byReason + 1 + (info1 >>> 0) : byReason;
-    return this.#hardware.get(key) ?? this.#newKind(isa, reason, info1, key, byReason);
+    const recent = (Math.imul(reason, 31) ^ Math.imul(info1 >>> 16, 7) ^ info1) & (RECENT - 1);
+    if (this.#recentKeys[recent] === key) return this.#recentKinds[recent]!;
+    const kind = this.#hardware.get(key) ?? this.#newKind(isa, reason, info1, key, byReason);
+    this.#recentKeys[recent] = key;
+    this.#recentKinds[recent] = kind;
+    return kind;
   }
 
   #newKind(isa: number, reason: number, info1: number, key: number, byReason: number): HardwareKind {
