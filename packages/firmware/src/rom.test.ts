@@ -1,6 +1,6 @@
 /** The ROM's file; and on QEMU's machines, without KVM, how it boots. */
 import { spawn, spawnSync } from "node:child_process";
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { closeSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import fc from "fast-check";
@@ -48,10 +48,13 @@ const boots = machines.flatMap((machine) =>
 /** The last thing that is waited for: the ROM's own last words, or what Linux says when it has read everything. */
 const STANDS_STILL = /^rom: [^\n]*\n|Kernel command line: [^\n]*\n/m;
 
+const LOOK_MS = 20;
 let runs = 0;
 /** Runs QEMU to its end: what the guest printed and what the ROM logged, as lines. */
 async function boot(machine: string, ...args: string[]) {
-  const log = join(scratch, `log-${runs++}`);
+  const [log, serial] = [join(scratch, `log-${runs}`), join(scratch, `serial-${runs++}`)];
+  // Into a file: of what a pipe's reader takes late, QEMU loses some.
+  const sink = openSync(serial, "w");
   const qemu = spawn(
     QEMU,
     [
@@ -59,14 +62,15 @@ async function boot(machine: string, ...args: string[]) {
       ...["-no-reboot", "-device", "isa-debug-exit,iobase=0xf4,iosize=4", "-bios", romPath()],
       ...["-debugcon", `file:${log}`, "-global", "isa-debugcon.iobase=0x402", ...args],
     ],
-    { stdio: ["ignore", "pipe", "ignore"] },
+    { stdio: ["ignore", sink, "ignore"] },
   );
-  let output = "";
-  qemu.stdout.on("data", (chunk: Buffer) => {
-    output += chunk.toString("latin1");
-    if (STANDS_STILL.test(output)) qemu.kill("SIGKILL");
-  });
+  closeSync(sink);
+  const look = setInterval(() => {
+    if (STANDS_STILL.test(readFileSync(serial, "latin1"))) qemu.kill("SIGKILL");
+  }, LOOK_MS);
   const status = await new Promise<number | null>((resolve) => qemu.on("close", resolve));
+  clearInterval(look);
+  const output = readFileSync(serial, "latin1");
   return { lines: output.split("\r\n"), log: readFileSync(log, "latin1").split("\n"), status };
 }
 
