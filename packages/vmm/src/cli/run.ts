@@ -226,7 +226,8 @@ class Session {
     // A reader that went away (`vmm run | head`) ends the machine as a hangup does.
     const onBrokenPipe = (): void => onSignal("SIGHUP");
     const streams = [process.stdout, process.stderr];
-    for (const stream of streams) stream.on("error", onBrokenPipe);
+    // Each Worker listens there as well; a machine may have hundreds, which is no leak.
+    for (const stream of streams) stream.setMaxListeners(0).on("error", onBrokenPipe);
     return () => {
       for (const name of names) process.off(name, onSignal);
       for (const stream of streams) stream.off("error", onBrokenPipe);
