@@ -1,5 +1,6 @@
 /** Runs the suite's entries, one lab each, and says of each by name whether it passed, failed or was skipped, and why. */
 import { existsSync } from "node:fs";
+import { availableParallelism } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { countsLine, parseCountsLine, parseSkippedLine, skippedLine } from "../../setup/report-lines.mjs";
@@ -10,8 +11,8 @@ import { findProgram } from "./programs.js";
 
 const CHECKOUT = fileURLToPath(new URL("../../../", import.meta.url));
 const EXIT_SKIPPED = 77;
-/** Most entries have one CPU, and a host that runs tests has two or more. */
-const LABS_AT_ONCE = 2;
+/** Most entries have one CPU, and a host that runs tests has two or more; with more than two, one is left to the rest. */
+const LABS_AT_ONCE = Math.min(3, Math.max(2, availableParallelism() - 1));
 
 export interface Counts {
   passed: number;
