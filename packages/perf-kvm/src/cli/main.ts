@@ -2,6 +2,26 @@
 import { Command, CommanderError } from "commander";
 import { EXIT, exitCodeOf } from "./errors.js";
 
+/** Which machines, which vCPUs, which exits, by what: of every command that looks at running machines. */
+function watchOptions(command: Command): Command {
+  return command
+    .option("--vm <name|pid>", "only this machine")
+    .option("--pid <pid>", "only the machine of this process")
+    .option("--vcpu <list>", "only these vCPUs: 0,2-3")
+    .option("--filter <text>", "only rows with this text in reason, detail, device, machine, guest function or source")
+    .option("--event <kind>", "only exits by such an access: exit (all), mmio, ioport, msr; chosen at capture")
+    .option("--duration-over <us>", "only exits that lasted at least so many microseconds")
+    .option("--source <list>", "only these sources: tracepoints, ledger, stats, instructions (comma-separated)");
+}
+
+/** Names for a guest's addresses: of every command that shows some. */
+function guestOptions(command: Command): Command {
+  return command
+    .option("--guest-kallsyms <file>", "names for the guest's functions: a copy of its /proc/kallsyms")
+    .option("--guest-vmlinux <file>", "or its kernel with symbols; both, where the kernel chose its address (KASLR)")
+    .option("--guest-modules <file>", "a copy of its /proc/modules, which tells in which module an address is");
+}
+
 function program(): Command {
   const perfKvm = new Command("perf-kvm")
     .description("See why a guest leaves, how long it stays away, and whose code it waits for.")
@@ -14,22 +34,10 @@ function program(): Command {
       "\nExamples:\n  perf-kvm top\n  perf-kvm top --vm demo --json --duration 10\n  perf-kvm report -i perf.data\n  perf-kvm explain npf",
     );
 
-  perfKvm
-    .command("top")
-    .description("live table of exits over all VMs of this host")
-    .option("--vm <name|pid>", "only this machine")
-    .option("--pid <pid>", "only the machine of this process")
-    .option("--vcpu <list>", "only these vCPUs: 0,2-3")
+  guestOptions(watchOptions(perfKvm.command("top").description("live table of exits over all VMs of this host")))
     .option("--interval <seconds>", "time between two frames", "1")
     .option("--duration <seconds>", "end after this long and print the total")
     .option("--count <n>", "end after this many reports")
-    .option("--filter <text>", "only rows with this text in reason, detail, device, machine, guest function or source")
-    .option("--event <kind>", "only exits by such an access: exit (all), mmio, ioport, msr; chosen at capture")
-    .option("--duration-over <us>", "only exits that lasted at least so many microseconds")
-    .option("--source <list>", "only these sources: tracepoints, ledger, stats, instructions (comma-separated)")
-    .option("--guest-kallsyms <file>", "names for the guest's instructions: a copy of its /proc/kallsyms")
-    .option("--guest-vmlinux <file>", "or its kernel with symbols; both, where the kernel chose its address (KASLR)")
-    .option("--guest-modules <file>", "a copy of its /proc/modules, which tells in which module an address is")
     .option("--json", "one JSON object a frame, one a line")
     .addHelpText(
       "after",
@@ -93,14 +101,13 @@ Examples:
       process.exitCode = await (await import("./diff.js")).diff(before, after, options);
     });
 
-  perfKvm
-    .command("report")
-    .description("table of the exits in a recording of perf or of perf-kvm record")
-    .option("-i, --input <file>", "the recording; - is standard input", "perf.data")
-    .option("--by <what>", "a row for each reason, detail or vcpu", "detail")
-    .option("--guest-kallsyms <file>", "names for the guest's samples: a copy of its /proc/kallsyms")
-    .option("--guest-vmlinux <file>", "or its kernel with symbols; both, where the kernel chose its address (KASLR)")
-    .option("--guest-modules <file>", "a copy of its /proc/modules, which tells in which module an address is")
+  guestOptions(
+    perfKvm
+      .command("report")
+      .description("table of the exits in a recording of perf or of perf-kvm record")
+      .option("-i, --input <file>", "the recording; - is standard input", "perf.data")
+      .option("--by <what>", "a row for each reason, detail or vcpu", "detail"),
+  )
     .option("--json", "one JSON object")
     .option("--csv", "comma-separated values")
     .addHelpText(
@@ -117,16 +124,15 @@ Examples:
       process.exitCode = await (await import("./report.js")).report(options);
     });
 
-  perfKvm
-    .command("export")
-    .description("a recording in another format: for flame graphs, viewers, databases and monitoring")
-    .argument("[file]", "the recording; - is standard input", "perf.data")
-    .requiredOption("--to <format>", "firefox, speedscope, folded, pprof, csv, openmetrics or json")
-    .option("-o, --output <file>", "write to this file; else to stdout")
-    .option("--value <what>", "what folded and pprof show first: time (away from the guest) or count", "time")
-    .option("--guest-kallsyms <file>", "names for the guest's samples, in firefox: a copy of its /proc/kallsyms")
-    .option("--guest-vmlinux <file>", "or its kernel with symbols; both, where the kernel chose its address (KASLR)")
-    .option("--guest-modules <file>", "a copy of its /proc/modules, which tells in which module an address is")
+  guestOptions(
+    perfKvm
+      .command("export")
+      .description("a recording in another format: for flame graphs, viewers, databases and monitoring")
+      .argument("[file]", "the recording; - is standard input", "perf.data")
+      .requiredOption("--to <format>", "firefox, speedscope, folded, pprof, csv, openmetrics or json")
+      .option("-o, --output <file>", "write to this file; else to stdout")
+      .option("--value <what>", "what folded and pprof show first: time (away from the guest) or count", "time"),
+  )
     .addHelpText(
       "after",
       `
@@ -147,17 +153,12 @@ Examples:
       process.exitCode = await (await import("./export.js")).exportRecording(file, options);
     });
 
-  perfKvm
-    .command("serve")
-    .description("the exits of running VMs as metrics, for Prometheus to scrape")
-    .requiredOption("--prometheus <[address]:port>", "where to listen; on the loopback when no address is given")
-    .option("--vm <name|pid>", "only this machine")
-    .option("--pid <pid>", "only the machine of this process")
-    .option("--vcpu <list>", "only these vCPUs: 0,2-3")
-    .option("--source <list>", "only these sources: tracepoints, ledger, stats, instructions (comma-separated)")
-    .option("--filter <text>", "only rows with this text in reason, detail, device, machine, guest function or source")
-    .option("--event <kind>", "only exits by such an access: exit (all), mmio, ioport, msr; chosen at capture")
-    .option("--duration-over <us>", "only exits that lasted at least so many microseconds")
+  watchOptions(
+    perfKvm
+      .command("serve")
+      .description("the exits of running VMs as metrics, for Prometheus to scrape")
+      .requiredOption("--prometheus <[address]:port>", "where to listen; on the loopback when no address is given"),
+  )
     .addHelpText(
       "after",
       `
@@ -189,17 +190,12 @@ Examples:
       process.exitCode = await (await import("./script.js")).script(options);
     });
 
-  perfKvm
-    .command("stat")
-    .description("one table of exits at the end: of a stretch of time, or of the time that a command takes")
-    .argument("[command...]", "measure until it ends, and end with its status; after --")
-    .option("--vm <name|pid>", "only this machine")
-    .option("--pid <pid>", "only the machine of this process")
-    .option("--vcpu <list>", "only these vCPUs: 0,2-3")
-    .option("--source <list>", "only these sources: tracepoints, ledger, stats, instructions (comma-separated)")
-    .option("--filter <text>", "only rows with this text in reason, detail, device, machine, guest function or source")
-    .option("--event <kind>", "only exits by such an access: exit (all), mmio, ioport, msr; chosen at capture")
-    .option("--duration-over <us>", "only exits that lasted at least so many microseconds")
+  watchOptions(
+    perfKvm
+      .command("stat")
+      .description("one table of exits at the end: of a stretch of time, or of the time that a command takes")
+      .argument("[command...]", "measure until it ends, and end with its status; after --"),
+  )
     .option("--duration <seconds>", "end after this long; else by Ctrl-C, or with the command")
     .option("--interval-print <ms>", "print what happened in each such interval, too")
     .option("--csv", "comma-separated values")

@@ -4,20 +4,14 @@ import { hasKvm, NEEDS_KVM, PERF_KVM, Scratch } from "tools-testing";
 import { afterAll, describe, expect, it, vi } from "vitest";
 import type { Report } from "../model/report.js";
 import { lookAtHost } from "../sources/host.js";
-import { type Happening, hasPerf, perf, write } from "../sources/perf-data/testing.js";
+import { hasPerf, perf, twoVcpus, write } from "../sources/perf-data/testing.js";
 
 vi.setConfig({ testTimeout: 60_000 });
 const scratch = new Scratch(PERF_KVM);
 afterAll(() => scratch.close());
 
 const exits = scratch.path("exits.data");
-const happenings: Happening[] = [];
-for (let i = 0; i < 300; i++) {
-  const tid = 1000 + (i % 2);
-  const values = { exit_reason: i % 3 === 0 ? 0x72 : 0x7b, isa: 2, info1: 0x3f8_0000, vcpu_id: i % 2 };
-  happenings.push({ event: "kvm_entry", ns: 1e9 + i * 10_000, tid, values: { vcpu_id: i % 2 } });
-  happenings.push({ event: "kvm_exit", ns: 1e9 + i * 10_000 + 500, tid, cpu: 1, values });
-}
+const happenings = twoVcpus(300);
 write(exits, happenings);
 
 describe("perf-kvm diff", () => {

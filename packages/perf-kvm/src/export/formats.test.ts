@@ -14,7 +14,7 @@ import { RecordingTally } from "../model/recording.js";
 import type { ExitRow, Report } from "../model/report.js";
 import { timeSplit } from "../model/time-split.js";
 import { PerfDataReader } from "../sources/perf-data/reader.js";
-import { type Happening, MISC, write, writeSamples } from "../sources/perf-data/testing.js";
+import { MISC, twoVcpus, write, writeSamples } from "../sources/perf-data/testing.js";
 import type { Value } from "./format.js";
 import { EXPORT_FORMATS } from "./formats.js";
 import { METRICS_FORMATS, metrics } from "./metrics.js";
@@ -26,14 +26,7 @@ afterAll(() => rmSync(folder, { recursive: true }));
 
 /** Two vCPUs, 300 exits each lasting 9.5 us to the next entry of the same thread. */
 const hardware = join(folder, "hardware.data");
-const happenings: Happening[] = [];
-for (let i = 0; i < 300; i++) {
-  const tid = 1000 + (i % 2);
-  const values = { exit_reason: i % 3 === 0 ? 0x72 : 0x7b, isa: 2, info1: 0x3f8_0000, vcpu_id: i % 2 };
-  happenings.push({ event: "kvm_entry", ns: 1e9 + i * 10_000, tid, values: { vcpu_id: i % 2 } });
-  happenings.push({ event: "kvm_exit", ns: 1e9 + i * 10_000 + 500, tid, cpu: 1, values });
-}
-write(hardware, happenings);
+write(hardware, twoVcpus(300));
 
 /** Of a host whose kvm_exit never fires: a port written, a port read, a shutdown. */
 const userspace = join(folder, "userspace.data");

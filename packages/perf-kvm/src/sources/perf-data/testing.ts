@@ -39,6 +39,18 @@ export interface Happening {
   readonly values?: Record<string, number | bigint>;
 }
 
+/** Entries and exits of two vCPUs by turns, one in three by CPUID, the others by a write to the first serial port. */
+export function twoVcpus(exits: number): Happening[] {
+  return Array.from({ length: exits }, (_, i): Happening[] => {
+    const tid = 1000 + (i % 2);
+    const values = { exit_reason: i % 3 === 0 ? 0x72 : 0x7b, isa: 2, info1: 0x3f8_0000, vcpu_id: i % 2 };
+    return [
+      { event: "kvm_entry", ns: 1e9 + i * 10_000, tid, values: { vcpu_id: i % 2 } },
+      { event: "kvm_exit", ns: 1e9 + i * 10_000 + 500, tid, cpu: 1, values },
+    ];
+  }).flat();
+}
+
 /** A finished round stands between the events. */
 export const ROUND = "round";
 
