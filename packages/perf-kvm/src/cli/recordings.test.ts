@@ -4,7 +4,7 @@ import { hasKvm, NEEDS_KVM, PERF_KVM, Scratch } from "tools-testing";
 import { afterAll, describe, expect, it, vi } from "vitest";
 import type { Report } from "../model/report.js";
 import { lookAtHost } from "../sources/host.js";
-import { hasPerf, perf, twoVcpus, write } from "../sources/perf-data/testing.js";
+import { type Happening, hasPerf, perf, twoVcpus, write } from "../sources/perf-data/testing.js";
 
 vi.setConfig({ testTimeout: 60_000 });
 const scratch = new Scratch(PERF_KVM);

@@ -8,6 +8,9 @@ vi.setConfig({ testTimeout: 60_000 });
 const scratch = new Scratch(PERF_KVM);
 afterAll(() => scratch.close());
 
+/** Another checkout's tests may run on this host, too. */
+const NAME = `scraped-${process.pid}`;
+
 async function served(...args: string[]): Promise<{ server: Process; port: number }> {
   const server = scratch.start(["serve", "--prometheus", ":0", ...args], {});
   await server.until("Ctrl-C ends it");
@@ -20,23 +23,23 @@ describe.skipIf(!hasKvm)(`perf-kvm serve${NEEDS_KVM}`, { concurrent: true }, () 
   it.skipIf(NEEDS_PROMETHEUS)(
     `tells Prometheus what the guest does, and of a machine that has ended${NEEDS_PROMETHEUS}`,
     async () => {
-      const { server, port } = await served("--vm", "scraped");
+      const { server, port } = await served("--vm", NAME);
       const prometheus = await Prometheus.start(port);
       try {
-        const machine = await scratch.machine("scraped");
-        expect((await prometheus.query('kvm_vcpus{vm="scraped"}'))[0]!.value).toBe(1);
+        const machine = await scratch.machine(NAME);
+        expect((await prometheus.query(`kvm_vcpus{vm="${NAME}"}`))[0]!.value).toBe(1);
         const from = machine.stdout.length;
         machine.type("exits pio 5000\r");
         await machine.until("kvm> ", from);
         machine.type("poweroff\r");
         await machine.ended;
         const counted = async (): Promise<number> =>
-          (await prometheus.query('kvm_exits_total{vm="scraped",device="testdev-latch",detail="0xe0 out"}'))[0]!.value;
+          (await prometheus.query(`kvm_exits_total{vm="${NAME}",device="testdev-latch",detail="0xe0 out"}`))[0]!.value;
         await vi.waitFor(async () => expect(await counted()).toBe(5000), { timeout: 10_000, interval: 200 });
         const [handled] = await prometheus.query('kvm_exit_handler_seconds_count{device="testdev-latch"}');
         expect(handled!.value).toBe(5000);
         expect((await prometheus.query("kvm_vcpus"))[0]!.metric).toMatchObject({
-          vm: "scraped",
+          vm: NAME,
           pid: String(machine.pid),
         });
         expect(await prometheus.lastError()).toBe("");
